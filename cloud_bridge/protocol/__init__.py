@@ -1,0 +1,7 @@
+"""The language that the device and the bridge share. Pure functions and frozen values; no I/O.
+
+`conversation`  what is asked                    `events`   what is answered, as a stream
+`masked`        what may leave the device        `report`   what every answer says of itself
+`envelope`      an escalation on the wire        `problems` the error tree
+`openai_chat`, `anthropic`                       wire formats, both directions each
+"""

@@ -1,0 +1,189 @@
+"""An escalation on the wire: what the device sends to the bridge and what comes back, as JSON.
+
+The same encoding is what the outbox keeps, so a queued escalation is sent exactly as it was accepted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cloud_bridge.protocol.conversation import (
+    Conversation,
+    Message,
+    Part,
+    ResponseFormat,
+    Sampling,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from cloud_bridge.protocol.events import (
+    Event,
+    Finish,
+    ReasoningDelta,
+    Served,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from cloud_bridge.protocol.masked import Masked
+from cloud_bridge.protocol.problems import InvalidRequest
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """A masked conversation on its way to a provider.
+
+    `idempotency_key` names the call: the bridge makes at most one provider call for it. `traceparent` is
+    the W3C Trace Context header. `model` asks for one provider model by id; None leaves the choice.
+    """
+
+    masked: Masked
+    idempotency_key: str
+    session_id: str
+    traceparent: str
+    model: str | None = None
+    deadline_ms: int | None = None
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Bytes that are about to leave this device: to whom, where, and exactly what."""
+
+    provider: str
+    url: str
+    body: bytes
+
+
+def encode_escalation(escalation: Escalation) -> bytes:
+    """Canonical JSON: equal escalations give equal bytes."""
+    document = {
+        "version": VERSION,
+        "idempotency_key": escalation.idempotency_key,
+        "session_id": escalation.session_id,
+        "traceparent": escalation.traceparent,
+        "model": escalation.model,
+        "deadline_ms": escalation.deadline_ms,
+        "max_cost_usd": escalation.max_cost_usd,
+        "entities": dict(sorted(escalation.masked.entities.items())),
+        "conversation": conversation_to_json(escalation.masked.conversation),
+    }
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode_escalation(body: bytes) -> Escalation:
+    """The inverse of `encode_escalation`. Raises InvalidRequest on anything else."""
+    try:
+        document = json.loads(body)
+        version = document["version"]
+        if version != VERSION:
+            raise InvalidRequest(
+                f"Envelope version {version!r} is not supported.",
+                code="unsupported_version",
+                hint="Upgrade the older of device and bridge.",
+            )
+        return Escalation(
+            masked=Masked(conversation_from_json(document["conversation"]), document["entities"]),
+            idempotency_key=str(document["idempotency_key"]),
+            session_id=str(document["session_id"]),
+            traceparent=str(document["traceparent"]),
+            model=document["model"],
+            deadline_ms=document["deadline_ms"],
+            max_cost_usd=document["max_cost_usd"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidRequest(
+            "The escalation is malformed.", code="malformed_envelope", hint="Send what `encode_escalation` makes."
+        ) from error
+
+
+def conversation_to_json(conversation: Conversation) -> dict[str, Any]:
+    """A JSON value that `conversation_from_json` reads back."""
+    return {
+        "messages": [
+            {"role": message.role, "name": message.name, "parts": [_part_to_json(part) for part in message.parts]}
+            for message in conversation.messages
+        ],
+        "tools": [asdict(tool) for tool in conversation.tools],
+        "tool_choice": asdict(conversation.tool_choice),
+        "response_format": asdict(conversation.response_format),
+        "sampling": asdict(conversation.sampling),
+    }
+
+
+def conversation_from_json(document: Mapping[str, Any]) -> Conversation:
+    """The inverse of `conversation_to_json`. Raises ValueError, KeyError or TypeError on anything else."""
+    sampling = dict(document["sampling"])
+    sampling["stop"] = tuple(sampling["stop"])
+    return Conversation(
+        messages=tuple(
+            Message(
+                role=message["role"],
+                name=message["name"],
+                parts=tuple(_part_from_json(part) for part in message["parts"]),
+            )
+            for message in document["messages"]
+        ),
+        tools=tuple(Tool(**tool) for tool in document["tools"]),
+        tool_choice=ToolChoice(**document["tool_choice"]),
+        response_format=ResponseFormat(**document["response_format"]),
+        sampling=Sampling(**sampling),
+    )
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    return {"type": _PART_NAMES[type(part)], **asdict(part)}
+
+
+def _part_from_json(document: Mapping[str, Any]) -> Part:
+    fields = dict(document)
+    return _PARTS[fields.pop("type")](**fields)
+
+
+_PARTS: dict[str, type[Text | ToolCall | ToolResult]] = {
+    "text": Text,
+    "tool_call": ToolCall,
+    "tool_result": ToolResult,
+}
+_PART_NAMES: dict[type[Part], str] = {cls: name for name, cls in _PARTS.items()}
+
+
+def event_to_json(event: Event) -> dict[str, Any]:
+    """A JSON value that `event_from_json` reads back."""
+    return {"type": _EVENT_NAMES[type(event)], **asdict(event)}
+
+
+def event_from_json(document: Mapping[str, Any]) -> Event:
+    """The inverse of `event_to_json`. Raises ValueError, KeyError or TypeError on anything else."""
+    fields = dict(document)
+    cls = _EVENTS[fields.pop("type")]
+    if cls is TextDelta:
+        return TextDelta(
+            fields["text"],
+            tuple(
+                TokenLogprob(item["token"], item["logprob"], tuple((token, value) for token, value in item["top"]))
+                for item in fields["logprobs"]
+            ),
+        )
+    if cls is Finish:
+        return Finish(fields["reason"], Usage(**fields["usage"]))
+    return cls(**fields)
+
+
+_EVENTS: dict[str, type[Event]] = {
+    "text": TextDelta,
+    "reasoning": ReasoningDelta,
+    "tool_call": ToolCallDelta,
+    "finish": Finish,
+    "served": Served,
+}
+_EVENT_NAMES: dict[type[Event], str] = {cls: name for name, cls in _EVENTS.items()}

@@ -1,0 +1,91 @@
+"""What is answered: one stream of events, whether it was made here or by a provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from cloud_bridge.protocol.report import Report
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A generated token, its natural-log probability, and its likeliest alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer's text. `logprobs` covers the tokens that completed in this delta."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of the model's own reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of tool call number `index`; `id` and `name` come with its first delta."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted by whoever ran the model."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The model is done. Exactly one in a stream."""
+
+    reason: FinishReason = "stop"
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who answers: the first event of a stream that comes from a provider.
+
+    `replayed` is True where the bridge repeats an answer that it already had for this idempotency key.
+    """
+
+    provider: str
+    model: str
+    region: str = ""
+    usd_per_mtok_in: float = 0.0
+    usd_per_mtok_out: float = 0.0
+    replayed: bool = False
+
+    def cost_usd(self, usage: Usage) -> float:
+        """What `usage` costs at this provider's prices, in US dollars."""
+        return (
+            usage.prompt_tokens * self.usd_per_mtok_in + usage.completion_tokens * self.usd_per_mtok_out
+        ) / 1_000_000
+
+
+Event = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Served
+"""What a model or provider sends. Failures are raised as `Problem` from the iterator."""
+
+EventStream = AsyncIterator[Event]
+
+AnswerEvent = Event | Report
+"""What the agent sends to a door: the events, then one `Report` as the last."""

@@ -1,0 +1,22 @@
+"""What may leave the device, as a type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cloud_bridge.protocol.conversation import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A conversation in which every detected value is a placeholder.
+
+    Only `edge_agent.privacy.mask` makes one from a person's text, and only `protocol.envelope` reads one
+    back from bytes that were made from one; a test pins both. Everything that sends takes this type, so a
+    type checker refuses code that would send a plain conversation.
+    """
+
+    conversation: Conversation
+    entities: Mapping[str, int]
+    """Entity type to the number of masked spans."""

@@ -1,0 +1,97 @@
+"""What every answer says of itself: the `edge` object of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Route = Literal["local", "cloud", "cache", "queued", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The best label for a text, its probability, and whether the text is outside all known labels."""
+
+    label: str
+    confidence: float
+    out_of_scope: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyReport:
+    """What was masked (type to count), how many bytes left, and the ledger entry that holds them."""
+
+    entities: Mapping[str, int] = field(default_factory=dict)
+    bytes_sent: int = 0
+    ledger_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds; None where the step did not happen."""
+
+    route: float | None = None
+    anonymize: float | None = None
+    first_token: float | None = None
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How an answer came to be. `reasons` are in the order in which they decided."""
+
+    decision_id: str
+    session_id: str
+    trace_id: str
+    route: Route
+    reasons: tuple[str, ...] = ()
+    intent: Intent | None = None
+    confidence: float | None = None
+    threshold: float | None = None
+    model: str | None = None
+    provider: str | None = None
+    privacy: PrivacyReport = PrivacyReport()
+    cost_usd: float = 0.0
+    saved_usd: float = 0.0
+    timings_ms: Timings = Timings()
+    provisional: bool = False
+    job_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as the contract spells it."""
+        document: dict[str, Any] = {
+            "decision_id": self.decision_id,
+            "session_id": self.session_id,
+            "trace_id": self.trace_id,
+            "route": self.route,
+            "reasons": list(self.reasons),
+            "intent": None
+            if self.intent is None
+            else {
+                "label": self.intent.label,
+                "confidence": self.intent.confidence,
+                "out_of_scope": self.intent.out_of_scope,
+            },
+            "confidence": self.confidence,
+            "threshold": self.threshold,
+            "model": self.model,
+            "provider": self.provider,
+            "privacy": {
+                "entities": dict(self.privacy.entities),
+                "bytes_sent": self.privacy.bytes_sent,
+                "ledger_id": self.privacy.ledger_id,
+            },
+            "cost_usd": self.cost_usd,
+            "saved_usd": self.saved_usd,
+            "timings_ms": {
+                "route": self.timings_ms.route,
+                "anonymize": self.timings_ms.anonymize,
+                "first_token": self.timings_ms.first_token,
+                "total": self.timings_ms.total,
+            },
+            "provisional": self.provisional,
+        }
+        if self.job_id is not None:
+            document["job_id"] = self.job_id
+        return document

@@ -1,0 +1,1 @@
+"""A local daemon that answers on the device and escalates the rest without the person's data."""

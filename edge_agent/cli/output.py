@@ -1,0 +1,65 @@
+"""How commands print: a table for people, JSON for programs, one line for an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cloud_bridge.protocol.problems import Problem
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """A table, or the sentence `empty` where there are no rows."""
+    if not rows:
+        sys.stdout.write(empty + "\n")
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    # Piped output is read by programs: never wrap or cut it.
+    Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False).print(table)
+
+
+def run(app: Callable[[], object], *, debug: bool) -> int:
+    """Run a typer app: 0, or non-zero with one clear line on stderr."""
+    try:
+        app()
+    except Problem as problem:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {problem}\n")
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A rich progress display on a terminal's stderr; silent elsewhere."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415 slow
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        yield bar

@@ -1,0 +1,33 @@
+"""What happens in the daemon, as a stream for whoever watches (`/edge/v1/events`). Never carries text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+BACKLOG = 256
+
+
+class Feed:
+    """Each watcher gets every happening from the moment it subscribes; a slow one loses the oldest."""
+
+    def __init__(self) -> None:
+        self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
+
+    def publish(self, kind: str, **fields: Any) -> None:
+        """Tell all watchers. Never blocks."""
+        for queue in self._watchers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait({"type": kind, **fields})
+
+    async def subscribe(self) -> AsyncIterator[dict[str, Any]]:
+        """Happenings from now on, without end."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
+        self._watchers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._watchers.discard(queue)

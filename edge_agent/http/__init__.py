@@ -1,0 +1,1 @@
+"""The HTTP doors: authenticate, decode, encode. Nothing is decided here."""

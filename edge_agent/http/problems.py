@@ -1,0 +1,108 @@
+"""Problems as HTTP: the one place where a kind of failure becomes a status and an OpenAI error object."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from cloud_bridge.protocol.problems import (
+    Broken,
+    Conflict,
+    InvalidRequest,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    Problem,
+    Unavailable,
+)
+
+log = logging.getLogger(__name__)
+
+_STATUS: tuple[tuple[type[Problem], int, str], ...] = (
+    (InvalidRequest, 400, "invalid_request_error"),
+    (NotAuthenticated, 401, "authentication_error"),
+    (NotAllowed, 403, "permission_error"),
+    (NotFound, 404, "not_found_error"),
+    (Conflict, 409, "conflict_error"),
+    (Unavailable, 503, "unavailable_error"),
+    (Broken, 500, "server_error"),
+)
+
+_STATUS_OF_CODE = {
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "method_not_allowed": 405,
+    "queue_full": 503,
+}
+
+
+def status_of(problem: Problem) -> int:
+    """The HTTP status for a problem."""
+    if problem.code in _STATUS_OF_CODE:
+        return _STATUS_OF_CODE[problem.code]
+    return next((status for kind, status, _ in _STATUS if isinstance(problem, kind)), 500)
+
+
+def type_of(problem: Problem) -> str:
+    """The `type` of OpenAI's error object for a problem."""
+    return next((name for kind, _, name in _STATUS if isinstance(problem, kind)), "server_error")
+
+
+def body_of(problem: Problem) -> dict[str, Any]:
+    """OpenAI's error object; the hint is part of the message, since clients show only that."""
+    return {
+        "error": {
+            "message": str(problem),
+            "type": type_of(problem),
+            "code": problem.code,
+            "param": problem.param,
+        }
+    }
+
+
+def response_to(problem: Problem) -> JSONResponse:
+    """A whole HTTP answer for a problem, with `Retry-After` where it may work later."""
+    headers: dict[str, str] = {}
+    if isinstance(problem, Unavailable) and problem.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(problem.retry_after_s))
+    if isinstance(problem, NotAuthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body_of(problem), status_of(problem), headers)
+
+
+def unexpected(error: Exception) -> Broken:
+    """The problem shown for an error nobody foresaw; its text stays out, since it may quote a prompt."""
+    log.error("unexpected %s", type(error).__name__, exc_info=error if log.isEnabledFor(logging.DEBUG) else None)
+    return Broken(
+        f"Something failed inside the daemon ({type(error).__name__}).",
+        code="internal_error",
+        hint="Run `edge-agent doctor`; start the daemon with --debug to see the traceback in its log.",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure in the contract's shape."""
+
+    @app.exception_handler(Problem)
+    async def _problem(_: Request, problem: Problem) -> JSONResponse:
+        return response_to(problem)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 405:
+            wrong = InvalidRequest(
+                f"{request.method} is not allowed here.", code="method_not_allowed", hint="See /openapi.json."
+            )
+            return response_to(wrong)
+        return response_to(
+            NotFound("There is nothing at this address.", code="unknown_url", hint="See /openapi.json for all.")
+        )
+
+    @app.exception_handler(Exception)
+    async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+        return response_to(unexpected(error))

@@ -1,0 +1,171 @@
+"""What the user may set: `config.toml` in the home, each key with an environment override.
+
+    EDGE_AGENT_<SECTION>__<KEY>, as in EDGE_AGENT_SERVER__PORT=8041; lists are comma-separated.
+
+Read once at start. Rooms are given plain values and never see `Settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cloud_bridge.protocol.problems import InvalidRequest
+
+PREFIX = "EDGE_AGENT_"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(_Section):
+    """Where the daemon listens, and whether clients must send the token."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8040, ge=0, le=65535)
+    auth: Literal["token", "off"] = "token"
+    allow_remote: bool = False
+
+    @model_validator(mode="after")
+    def _loopback_unless_told_twice(self) -> Server:
+        if self.host in LOOPBACK:
+            return self
+        if not self.allow_remote:
+            raise ValueError(f"refusing to listen on {self.host!r}; set allow_remote = true if that is what you want")
+        if self.auth == "off":
+            raise ValueError('auth = "off" is for loopback only')
+        return self
+
+
+class Models(_Section):
+    """Which local model runs and how much memory it may take; 0 MB: decided from the machine."""
+
+    default: str = "auto"
+    ram_budget_mb: int = Field(default=0, ge=0)
+    keep_alive_s: float = Field(default=300, ge=0)
+
+
+class Routing(_Section):
+    """How readily requests leave the device."""
+
+    target_error: float = Field(default=0.05, gt=0, lt=1)
+    cloud: Literal["auto", "never", "always"] = "auto"
+
+
+class Privacy(_Section):
+    """How values are hidden, and which types keep a request on the device."""
+
+    style: Literal["placeholder", "surrogate"] = "placeholder"
+    never_leave: tuple[str, ...] = ("US_SSN", "API_KEY", "PASSWORD", "PRIVATE_KEY", "CONNECTION_STRING")
+    fail: Literal["closed"] = "closed"
+
+    @field_validator("style")
+    @classmethod
+    def _placeholders_only(cls, style: str) -> str:
+        if style == "surrogate":
+            raise ValueError('surrogates are not available in this version; use style = "placeholder"')
+        return style
+
+
+class Budget(_Section):
+    """What escalations may cost in a day, in US dollars; 0: no limit."""
+
+    usd_per_day: float = Field(default=0, ge=0)
+
+
+class ProviderSettings(_Section):
+    """One `[[bridge.providers]]`: tried in the order written."""
+
+    name: str
+    kind: Literal["openai", "anthropic"] = "openai"
+    base_url: str
+    api_key_env: str = ""
+    model: str
+    region: str = ""
+    usd_per_mtok_in: float = Field(default=0, ge=0)
+    usd_per_mtok_out: float = Field(default=0, ge=0)
+
+
+class BridgeSettings(_Section):
+    """How escalations leave: inside this process, through a bridge elsewhere, or not at all."""
+
+    mode: Literal["embedded", "remote", "off"] = "embedded"
+    url: str = ""
+    providers: tuple[ProviderSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _remote_needs_a_url(self) -> BridgeSettings:
+        if self.mode == "remote" and not self.url:
+            raise ValueError('mode = "remote" needs url = "https://..."')
+        return self
+
+
+class Settings(_Section):
+    """All sections, with their defaults."""
+
+    server: Server = Server()
+    models: Models = Models()
+    routing: Routing = Routing()
+    privacy: Privacy = Privacy()
+    budget: Budget = Budget()
+    bridge: BridgeSettings = BridgeSettings()
+
+    @classmethod
+    def load(
+        cls, home: Path, environ: Mapping[str, str], overrides: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Settings:
+        """Read `config.toml`, then the environment, then `overrides` (the command line), the later winning.
+
+        Raises InvalidRequest that names the file and the key.
+        """
+        path = home / "config.toml"
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(
+                f"{path} is not valid TOML: {error}.", code="bad_config", hint="Mend that line, or move the file away."
+            ) from error
+        for layer in (_from_environ(environ), overrides or {}):
+            for section, values in layer.items():
+                document.setdefault(section, {}).update(values)
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise InvalidRequest(
+                f"{path}: {key}: {first['msg']}.",
+                code="bad_config",
+                hint="Mend that key, or its EDGE_AGENT_<SECTION>__<KEY> variable.",
+                param=key,
+            ) from error
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for variable, value in environ.items():
+        section, separator, key = variable.removeprefix(PREFIX).lower().partition("__")
+        if not variable.startswith(PREFIX) or not separator or section not in Settings.model_fields:
+            continue
+        is_list = (section, key) == ("privacy", "never_leave")
+        found.setdefault(section, {})[key] = [v for v in value.split(",") if v] if is_list else value
+    return found
+
+
+def home_from(environ: Mapping[str, str]) -> Path:
+    """`$EDGE_AGENT_HOME`, or the platform's user data folder."""
+    chosen = environ.get("EDGE_AGENT_HOME")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("edge-agent", appauthor=False))
+
+
+def current_home() -> Path:
+    """`home_from` this process's environment."""
+    return home_from(os.environ)

@@ -1,0 +1,124 @@
+"""One request on its way: what is known of it so far, and the report that comes of that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cloud_bridge.protocol.conversation import Conversation
+from cloud_bridge.protocol.events import Event, Finish, Served, TextDelta, TokenLogprob, ToolCallDelta, Usage
+from cloud_bridge.protocol.report import Intent, PrivacyReport, Report, Route, Timings
+
+Defer = Literal["never", "allow", "always"]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeOptions:
+    """The `edge` object of a request."""
+
+    session_id: str | None = None
+    task: str | None = None
+    deadline_ms: int | None = None
+    max_cost_usd: float | None = None
+    defer: Defer = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A conversation to answer. `model`: auto, local, cloud, or a model's id.
+
+    `stream` is False where the client takes the answer whole: then a better answer may still replace a weak one.
+    """
+
+    conversation: Conversation
+    model: str = "auto"
+    edge: EdgeOptions = EdgeOptions()
+    surface: str = "openai_chat"
+    stream: bool = True
+    traceparent: str | None = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """The record of one request while it is being answered. Changed only by the agent that answers it."""
+
+    request: Request
+    request_id: str
+    decision_id: str
+    session_id: str
+    trace_id: str
+    traceparent: str
+    started: float = field(default_factory=time.perf_counter)
+    route: Route = "refused"
+    reasons: tuple[str, ...] = ()
+    intent: Intent | None = None
+    confidence: float | None = None
+    threshold: float | None = None
+    model: str | None = None
+    served: Served | None = None
+    entities: Mapping[str, int] = field(default_factory=dict)
+    bytes_sent: int = 0
+    ledger_id: str | None = None
+    provisional: bool = False
+    job_id: str | None = None
+    cost_usd: float = 0.0
+    saved_usd: float = 0.0
+    usage: Usage = Usage()
+    text: list[str] = field(default_factory=list)
+    tool_calls: dict[int, dict[str, str]] = field(default_factory=dict)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    route_ms: float | None = None
+    anonymize_ms: float | None = None
+    first_token_ms: float | None = None
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request was accepted."""
+        return (time.perf_counter() - self.started) * 1000
+
+    def note(self, event: Event) -> None:
+        """Take in an event that is about to be passed to the client."""
+        match event:
+            case Served():
+                self.served = event
+            case TextDelta():
+                self.text.append(event.text)
+                self.logprobs.extend(event.logprobs)
+            case ToolCallDelta():
+                call = self.tool_calls.setdefault(event.index, {"id": "", "name": "", "arguments": ""})
+                call["id"] = event.id or call["id"]
+                call["name"] = event.name or call["name"]
+                call["arguments"] += event.arguments
+            case Finish():
+                self.usage = event.usage
+        if self.first_token_ms is None and isinstance(event, TextDelta | ToolCallDelta):
+            self.first_token_ms = self.elapsed_ms()
+
+    def answer_json(self) -> dict[str, object]:
+        """What was answered, for the record."""
+        answer: dict[str, object] = {"text": "".join(self.text)}
+        if self.tool_calls:
+            answer["tool_calls"] = [self.tool_calls[index] for index in sorted(self.tool_calls)]
+        return answer
+
+    def report(self) -> Report:
+        """The contract's `edge` object as it stands now."""
+        return Report(
+            decision_id=self.decision_id,
+            session_id=self.session_id,
+            trace_id=self.trace_id,
+            route=self.route,
+            reasons=self.reasons,
+            intent=self.intent,
+            confidence=self.confidence,
+            threshold=self.threshold,
+            model=self.served.model if self.served else self.model,
+            provider=self.served.provider if self.served else None,
+            privacy=PrivacyReport(self.entities, self.bytes_sent, self.ledger_id),
+            cost_usd=self.cost_usd,
+            saved_usd=self.saved_usd,
+            timings_ms=Timings(self.route_ms, self.anonymize_ms, self.first_token_ms, self.elapsed_ms()),
+            provisional=self.provisional,
+            job_id=self.job_id,
+        )

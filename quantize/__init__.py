@@ -1,0 +1,1 @@
+"""Convert, quantize and judge models for the three runtimes."""

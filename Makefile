@@ -31,7 +31,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 
 demo: .venv/run.stamp
-	$(BIN)/python -m packaging_demo
+	$(BIN)/python packaging/demo.py
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloud_bridge.protocol.conversation import Conversation
-from cloud_bridge.protocol.events import Event, Finish, Served, TextDelta, TokenLogprob, ToolCallDelta, Usage
+from cloud_bridge.protocol.events import Event, Served, TextDelta, ToolCallDelta
 from cloud_bridge.protocol.report import Intent, PrivacyReport, Report, Route, Timings
+from cloud_bridge.protocol.trace import Traceparent
+from edge_agent.privacy.mask import MaskResult
+from edge_agent.routing.situation import Decision
 
 Defer = Literal["never", "allow", "always"]
 
@@ -48,9 +51,9 @@ class Turn:
     request_id: str
     decision_id: str
     session_id: str
-    trace_id: str
-    traceparent: str
-    started: float = field(default_factory=time.perf_counter)
+    trace: Traceparent
+    started: float
+    masked: MaskResult | None = None
     route: Route = "refused"
     reasons: tuple[str, ...] = ()
     intent: Intent | None = None
@@ -63,15 +66,26 @@ class Turn:
     ledger_id: str | None = None
     provisional: bool = False
     job_id: str | None = None
+    in_flight_job_id: str | None = None
     cost_usd: float = 0.0
     saved_usd: float = 0.0
-    usage: Usage = Usage()
-    text: list[str] = field(default_factory=list)
-    tool_calls: dict[int, dict[str, str]] = field(default_factory=dict)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     route_ms: float | None = None
     anonymize_ms: float | None = None
     first_token_ms: float | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether some of the answer has been passed on: from then on it can no longer be replaced."""
+        return self.first_token_ms is not None
+
+    def follow(self, decision: Decision) -> None:
+        """Take over what was decided."""
+        self.route = decision.route
+        self.reasons = decision.reasons
+        self.threshold = decision.threshold
+        self.model = decision.model
+        self.provisional = decision.provisional
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the request was accepted."""
@@ -79,35 +93,18 @@ class Turn:
 
     def note(self, event: Event) -> None:
         """Take in an event that is about to be passed to the client."""
-        match event:
-            case Served():
-                self.served = event
-            case TextDelta():
-                self.text.append(event.text)
-                self.logprobs.extend(event.logprobs)
-            case ToolCallDelta():
-                call = self.tool_calls.setdefault(event.index, {"id": "", "name": "", "arguments": ""})
-                call["id"] = event.id or call["id"]
-                call["name"] = event.name or call["name"]
-                call["arguments"] += event.arguments
-            case Finish():
-                self.usage = event.usage
+        self.events.append(event)
+        if isinstance(event, Served):
+            self.served = event
         if self.first_token_ms is None and isinstance(event, TextDelta | ToolCallDelta):
             self.first_token_ms = self.elapsed_ms()
-
-    def answer_json(self) -> dict[str, object]:
-        """What was answered, for the record."""
-        answer: dict[str, object] = {"text": "".join(self.text)}
-        if self.tool_calls:
-            answer["tool_calls"] = [self.tool_calls[index] for index in sorted(self.tool_calls)]
-        return answer
 
     def report(self) -> Report:
         """The contract's `edge` object as it stands now."""
         return Report(
             decision_id=self.decision_id,
             session_id=self.session_id,
-            trace_id=self.trace_id,
+            trace_id=self.trace.trace_id,
             route=self.route,
             reasons=self.reasons,
             intent=self.intent,

@@ -62,14 +62,19 @@ class Tool:
     name: str
     description: str = ""
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`auto`, `none`, `required`, or `named` with the name of the tool that must be called."""
+    """`auto`, `none`, `required`, or `named` with the name of the tool that must be called.
+
+    `parallel` False: at most one call in an answer.
+    """
 
     mode: Literal["auto", "none", "required", "named"] = "auto"
     name: str | None = None
+    parallel: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class ResponseFormat:
     kind: Literal["text", "json_object", "json_schema"] = "text"
     name: str = "answer"
     schema: Mapping[str, Json] | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class Conversation:
                 hint="Send at least one message with some text.",
                 param="messages",
             )
-        if not any(text.strip() for text in self.strings()):
+        if not any(text.strip() for text in Conversation(self.messages).strings()):
             raise InvalidRequest(
                 "The prompt is empty.",
                 code="empty_prompt",
@@ -141,15 +147,18 @@ class Conversation:
         self.map_strings(collect)
         return iter(seen)
 
-    def map_strings(self, change: Callable[[str], str]) -> Conversation:
+    def map_strings(self, change: Callable[[str], str], document: Callable[[str], str] | None = None) -> Conversation:
         """A copy in which `change` has been applied to every string that can carry a person's data.
 
         This is the one list of such fields: masking, measuring and searching all use it. Names of tools,
-        ids and JSON-schema keywords are structure and stay; everything else is text.
+        ids and JSON-schema keywords are structure and stay; everything else is text. `document` changes
+        what may be a whole JSON document (a call's arguments, a tool's answer); without it, `change` is
+        applied to each string and number in one.
         """
+        whole = document or (lambda source: map_json_text(source, change))
         return replace(
             self,
-            messages=tuple(_map_message(message, change) for message in self.messages),
+            messages=tuple(_map_message(message, change, whole) for message in self.messages),
             tools=tuple(
                 replace(tool, description=change(tool.description), parameters=_map_schema(tool.parameters, change))
                 for tool in self.tools
@@ -165,53 +174,81 @@ class Conversation:
 
 
 def map_json(value: Json, change: Callable[[str], str]) -> Json:
-    """A copy of a JSON value with `change` applied to every string in it, keys included."""
+    """A copy of a JSON value with `change` applied to every string in it, keys included.
+
+    Numbers are shown to `change`, too, since a card or a phone may be written as one; a number that is changed
+    becomes a string.
+    """
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
         return [map_json(item, change) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {change(key): map_json(item, change) for key, item in value.items()}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        text = json.dumps(value)
+        changed = change(text)
+        return value if changed == text else changed
     return value
 
 
 def map_json_text(document: str, change: Callable[[str], str]) -> str:
-    """`map_json` over a JSON document; what is not JSON is changed as plain text."""
+    """`map_json` over a JSON document; what is not JSON is changed as plain text.
+
+    A document in which nothing changes is returned as it is, byte for byte.
+    """
     try:
         value = json.loads(document)
-    except ValueError:
+        mapped = map_json(value, change)
+    except (ValueError, RecursionError):
         return change(document)
-    return json.dumps(map_json(value, change), ensure_ascii=False)
+    return document if mapped == value else json.dumps(mapped, ensure_ascii=False)
 
 
-# In a JSON schema these hold prose or values that a person may have written.
-_SCHEMA_TEXT = frozenset({"title", "description", "$comment", "const", "enum", "default", "examples", "example"})
+# In a JSON schema the values of these are names, keywords and counts; every other string may be a person's.
+_SCHEMA_KEYWORDS = frozenset(
+    {
+        *("type", "format", "required", "dependentRequired", "$schema", "$id", "$ref", "$anchor"),
+        *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "uniqueItems"),
+    }
+)
+_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_SCHEMA_INSIDE = frozenset(
+    {
+        *("items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"),
+        *("unevaluatedItems", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
+    }
+)
 
 
 def _map_schema(schema: Mapping[str, Json], change: Callable[[str], str]) -> dict[str, Json]:
+    """Property names and the standard's own words stay; prose, constants and what is unknown is changed."""
+
     def walk(value: Json) -> Json:
         if isinstance(value, list):
             return [walk(item) for item in value]
-        if isinstance(value, Mapping):
-            return {
-                key: map_json(item, change) if key in _SCHEMA_TEXT and not isinstance(item, Mapping) else walk(item)
-                for key, item in value.items()
-            }
-        return value
+        return _map_schema(value, change) if isinstance(value, Mapping) else value
 
-    return {key: walk(item) if key not in _SCHEMA_TEXT else map_json(item, change) for key, item in schema.items()}
+    def mapped(key: str, value: Json) -> Json:
+        if key in _SCHEMA_KEYWORDS:
+            return value
+        if key in _SCHEMAS_BY_NAME and isinstance(value, Mapping):
+            return {name: walk(item) for name, item in value.items()}
+        return walk(value) if key in _SCHEMA_INSIDE else map_json(value, change)
+
+    return {key: mapped(key, value) for key, value in schema.items()}
 
 
-def _map_message(message: Message, change: Callable[[str], str]) -> Message:
+def _map_message(message: Message, change: Callable[[str], str], document: Callable[[str], str]) -> Message:
     def mapped(parts: Iterable[Part]) -> Iterator[Part]:
         for part in parts:
             match part:
                 case Text():
                     yield Text(change(part.text))
                 case ToolCall():
-                    yield replace(part, arguments=map_json_text(part.arguments, change))
+                    yield replace(part, arguments=document(part.arguments))
                 case ToolResult():
-                    yield replace(part, content=map_json_text(part.content, change))
+                    yield replace(part, content=document(part.content))
 
     name = None if message.name is None else change(message.name)
     return replace(message, parts=tuple(mapped(message.parts)), name=name)

@@ -100,7 +100,7 @@ def decode_escalation(body: bytes) -> Escalation:
             deadline_ms=document["deadline_ms"],
             max_cost_usd=document["max_cost_usd"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest(
             "The escalation is malformed.", code="malformed_envelope", hint="Send what `encode_escalation` makes."
         ) from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from cloud_bridge.protocol.openai_chat import encode_error
 from cloud_bridge.protocol.problems import (
     Broken,
     Conflict,
@@ -23,21 +23,20 @@ from cloud_bridge.protocol.problems import (
 
 log = logging.getLogger(__name__)
 
-_STATUS: tuple[tuple[type[Problem], int, str], ...] = (
-    (InvalidRequest, 400, "invalid_request_error"),
-    (NotAuthenticated, 401, "authentication_error"),
-    (NotAllowed, 403, "permission_error"),
-    (NotFound, 404, "not_found_error"),
-    (Conflict, 409, "conflict_error"),
-    (Unavailable, 503, "unavailable_error"),
-    (Broken, 500, "server_error"),
+_STATUS: tuple[tuple[type[Problem], int], ...] = (
+    (InvalidRequest, 400),
+    (NotAuthenticated, 401),
+    (NotAllowed, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Unavailable, 503),
+    (Broken, 500),
 )
 
 _STATUS_OF_CODE = {
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "method_not_allowed": 405,
-    "queue_full": 503,
 }
 
 
@@ -45,24 +44,7 @@ def status_of(problem: Problem) -> int:
     """The HTTP status for a problem."""
     if problem.code in _STATUS_OF_CODE:
         return _STATUS_OF_CODE[problem.code]
-    return next((status for kind, status, _ in _STATUS if isinstance(problem, kind)), 500)
-
-
-def type_of(problem: Problem) -> str:
-    """The `type` of OpenAI's error object for a problem."""
-    return next((name for kind, _, name in _STATUS if isinstance(problem, kind)), "server_error")
-
-
-def body_of(problem: Problem) -> dict[str, Any]:
-    """OpenAI's error object; the hint is part of the message, since clients show only that."""
-    return {
-        "error": {
-            "message": str(problem),
-            "type": type_of(problem),
-            "code": problem.code,
-            "param": problem.param,
-        }
-    }
+    return next((status for kind, status in _STATUS if isinstance(problem, kind)), 500)
 
 
 def response_to(problem: Problem) -> JSONResponse:
@@ -72,7 +54,7 @@ def response_to(problem: Problem) -> JSONResponse:
         headers["Retry-After"] = str(math.ceil(problem.retry_after_s))
     if isinstance(problem, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body_of(problem), status_of(problem), headers)
+    return JSONResponse(encode_error(problem), status_of(problem), headers)
 
 
 def unexpected(error: Exception) -> Broken:

@@ -1,0 +1,164 @@
+"""`edge-agent models`: list, pull, rm, verify."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
+from edge_agent.cli.output import JsonFlag, print_json, print_table, progress_bar
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.progress import Progress
+from edge_agent.models.store import Entry, ModelStore
+from edge_agent.settings import Settings, current_home
+
+app = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+
+ModelId = Annotated[str, typer.Argument(metavar="ID", help="A model's id, as `models list` shows it.")]
+
+
+@app.command("list")
+def list_models(*, as_json: JsonFlag = False) -> None:
+    """Show the catalog, and what of it is installed."""
+    entries = _store().list()
+    if as_json:
+        print_json({"models": [_described(entry) for entry in entries]})
+        return
+    rows = [
+        (e.manifest.id, e.manifest.kind, _state(e), _mb(e.manifest.size), f"{e.manifest.ram_mb} MB", e.manifest.licence)
+        for e in entries
+    ]
+    print_table(("id", "kind", "state", "download", "memory", "licence"), rows, empty="The catalog is empty.")
+
+
+@app.command("pull")
+def pull(
+    model_id: Annotated[str | None, typer.Argument(metavar="ID", help="A model's id.")] = None,
+    *,
+    default: Annotated[
+        bool, typer.Option("--default", help="The largest language model that fits, and the models for privacy.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch a model, or go on where the last pull was cut."""
+    if (model_id is None) is not default:
+        raise InvalidRequest("Name one model, or say --default.", code="bad_arguments", hint="See `models list`.")
+    store = _store()
+    pulled = _pull_default(store) if default else [_pull(store, str(model_id))]
+    if as_json:
+        print_json({"pulled": pulled})
+        return
+    for one in pulled:
+        typer.echo(f"{one['id']} is in {one['path']}")
+
+
+@app.command("rm")
+def remove(model_id: ModelId, *, as_json: JsonFlag = False) -> None:
+    """Delete a model from this machine."""
+    freed = _store().remove(model_id)
+    if as_json:
+        print_json({"id": model_id, "freed": freed})
+        return
+    typer.echo(f"Removed {model_id}, freed {_mb(freed)}")
+
+
+@app.command("verify")
+def verify(
+    model_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="All installed models if none.")] = None,
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read every file of a model and compare its sha256."""
+    with _drawn("verifying") as progress:
+        verified = _store().verify(model_id, progress)
+    if as_json:
+        print_json({"verified": [{"id": one.model_id, "files": one.files, "size": one.size} for one in verified]})
+        return
+    for one in verified:
+        typer.echo(f"{one.model_id}: {one.files} file(s), {_mb(one.size)}, all as they should be")
+
+
+def _pull(store: ModelStore, model_id: str) -> dict[str, Any]:
+    with _drawn(model_id) as progress:
+        folder = store.pull(model_id, progress)
+    return {"id": model_id, "path": str(folder), "size": store.catalog.get(model_id).size}
+
+
+def _pull_default(store: ModelStore) -> list[dict[str, Any]]:
+    needed = [m.id for m in store.catalog.entries if m.kind in {"token_classifier", "ner_pipeline"}]
+    return [_pull_llm(store), *(_pull(store, model_id) for model_id in needed)]
+
+
+def _pull_llm(store: ModelStore) -> dict[str, Any]:
+    settings = Settings.load(current_home(), os.environ).models
+    if settings.default != "auto":
+        return _pull(store, settings.default)
+    failed: list[Unavailable] = []
+    for manifest in store.llms_that_fit(settings.ram_budget_mb):
+        try:
+            return _pull(store, manifest.id)
+        except Unavailable as problem:  # it cannot be had here: the next smaller may
+            typer.echo(f"warning: {problem}", err=True)
+            failed.append(problem)
+    if failed:
+        raise failed[0]
+    return _pull(store, store.default_llm(settings.ram_budget_mb).id)
+
+
+@contextmanager
+def _drawn(title: str) -> Iterator[Progress]:
+    with progress_bar() as bar:
+        yield _Drawn(bar, bar.add_task(title, total=None))
+
+
+class _Drawn:
+    """Progress on a terminal."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, done: int, total: int, what: str) -> None:
+        self._bar.update(self._task, completed=done, total=total, description=Path(what).name)
+
+
+def _store() -> ModelStore:
+    return ModelStore(current_home() / "models", Catalog.load())
+
+
+def _state(entry: Entry) -> str:
+    if entry.bundled:
+        return "bundled"
+    if entry.installed:
+        return "installed"
+    return "incomplete" if entry.size_on_disk else ""
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    manifest = entry.manifest
+    return {
+        "id": manifest.id,
+        "kind": manifest.kind,
+        "format": manifest.format,
+        "installed": entry.installed,
+        "bundled": entry.bundled,
+        "size": manifest.size,
+        "size_on_disk": entry.size_on_disk,
+        "ram_mb": manifest.ram_mb,
+        "context_length": manifest.context_length,
+        "parameters": manifest.parameters,
+        "quantization": manifest.quantization,
+        "tasks": list(manifest.tasks),
+        "licence": manifest.licence,
+        "attribution": manifest.attribution,
+        "homepage": manifest.homepage,
+    }

@@ -1,0 +1,86 @@
+"""`edge-agent serve`: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from cloud_bridge.protocol.problems import Conflict
+from edge_agent.cli.client import address_file
+from edge_agent.composition import running
+from edge_agent.settings import Settings, current_home
+
+CURL = """curl {url}/v1/chat/completions -H "Authorization: Bearer $(cat '{token}')" \\
+     -H 'Content-Type: application/json' -d '{{"model":"auto","messages":[{{"role":"user","content":"Say hello."}}]}}'"""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never escalate while this process runs.")] = False,
+) -> None:
+    """Serve OpenAI-compatible clients on localhost."""
+    home = current_home()
+    chosen: dict[str, Any] = {
+        key: value for key, value in (("host", host), ("port", port)) if value is not None
+    }
+    settings = Settings.load(home, os.environ, {"server": chosen})
+    logging.basicConfig(level=logging.DEBUG if "--debug" in sys.argv else logging.WARNING)
+    # One line a request at debug level would hold no text, but httpx logs URLs; keep the log quiet.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(_serve(home, settings, offline=offline))
+
+
+async def _serve(home: Path, settings: Settings, *, offline: bool) -> None:
+    from edge_agent.http.app import build_app  # noqa: PLC0415 FastAPI is not needed to print an error about the settings
+
+    listener = _listen(settings.server.host, settings.server.port)
+    port = listener.getsockname()[1]
+    url = f"http://{f'[{settings.server.host}]' if ':' in settings.server.host else settings.server.host}:{port}"
+    async with running(home, settings, offline=offline) as daemon:
+        config = uvicorn.Config(
+            build_app(daemon),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            lifespan="off",
+        )
+        address = address_file(home)
+        address.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+        sys.stdout.write(
+            f"edge-agent serves {url}\n  token:  {daemon.token.path}\n  home:   {home}\n  try it:\n"
+            + CURL.format(url=url, token=daemon.token.path)
+            + "\n"
+        )
+        sys.stdout.flush()
+        try:
+            await uvicorn.Server(config).serve(sockets=[listener])
+        finally:
+            address.unlink(missing_ok=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything is loaded, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"Cannot listen on {host}:{port} ({error.strerror}).",
+            code="address_in_use",
+            hint="Stop what listens there, or choose another port with --port.",
+        ) from error
+    return listener

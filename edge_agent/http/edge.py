@@ -1,0 +1,123 @@
+"""`/edge/v1`: what no other API has. Classify, anonymize, explain; decisions, ledger, sessions, outbox, events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from cloud_bridge.protocol import openai_chat
+from cloud_bridge.protocol.fields import Fields
+from cloud_bridge.protocol.sse import encode_sse
+from edge_agent.http.openai import agent_request
+from edge_agent.http.requests import JsonObject, TheAgent, TheDaemon
+
+router = APIRouter(prefix="/edge/v1", tags=["edge"])
+
+MAX_TEXTS = 1024
+MAX_LABELS = 256
+
+
+@router.post("/classify")
+async def classify(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
+    """The intent of each text, or the closest of `labels`."""
+    fields = Fields(body)
+    fields.require("texts")
+    texts = list(fields.texts("texts", most=MAX_TEXTS))
+    labels = list(fields.texts("labels", most=MAX_LABELS)) if fields.raw("labels") is not None else None
+    return {"results": [asdict(intent) for intent in await agent.classify(texts, labels)]}
+
+
+@router.post("/anonymize")
+async def anonymize(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
+    """The text with every detected value replaced; the mapping stays here."""
+    fields = Fields(body)
+    return await agent.anonymize(fields.required_text("text"), fields.text("mapping_id"))
+
+
+@router.post("/restore")
+async def restore(body: JsonObject, agent: TheAgent) -> dict[str, str]:
+    """The text with its placeholders turned back."""
+    fields = Fields(body)
+    return {"text": await agent.restore(fields.required_text("text"), fields.required_text("mapping_id"))}
+
+
+@router.post("/explain")
+async def explain(body: JsonObject, agent: TheAgent, request: Request) -> dict[str, Any]:
+    """What would happen to this chat request, and the exact bytes that would leave. Sends nothing."""
+    return await agent.explain(agent_request(openai_chat.decode_request(body), request))
+
+
+@router.get("/decisions")
+async def decisions(daemon: TheDaemon) -> dict[str, Any]:
+    """The newest decisions, newest first."""
+    return {"decisions": daemon.state.decisions()}
+
+
+@router.get("/decisions/{decision_id}")
+async def decision(decision_id: str, daemon: TheDaemon) -> dict[str, Any]:
+    """One decision, with all it was made from."""
+    return daemon.state.decision(decision_id)
+
+
+@router.get("/ledger")
+async def ledger(daemon: TheDaemon) -> dict[str, Any]:
+    """What left this device, newest first, without the bytes."""
+    return {"entries": [entry.to_json(with_body=False) for entry in daemon.state.ledger(100)]}
+
+
+@router.get("/ledger/{entry_id}")
+async def ledger_entry(entry_id: str, daemon: TheDaemon) -> dict[str, Any]:
+    """One departure with its exact bytes."""
+    return daemon.state.ledger_entry(entry_id).to_json()
+
+
+@router.get("/sessions")
+async def sessions(daemon: TheDaemon) -> dict[str, Any]:
+    """All sessions, newest first."""
+    return {"sessions": [session.to_json() for session in daemon.state.sessions()]}
+
+
+@router.get("/sessions/{session_id}")
+async def session(session_id: str, daemon: TheDaemon) -> dict[str, Any]:
+    """One session's turns, with what was provisional and what revised it."""
+    return {**daemon.state.session(session_id).to_json(), "history": daemon.state.history(session_id)}
+
+
+@router.get("/outbox")
+async def outbox(daemon: TheDaemon) -> dict[str, Any]:
+    """What waits to be sent, is being sent, or was."""
+    return {"jobs": [job.to_json() for job in daemon.state.jobs() if job.deferred]}
+
+
+@router.post("/outbox/flush")
+async def flush(agent: TheAgent, _: JsonObject) -> dict[str, Any]:
+    """Try everything that waits, now."""
+    return await agent.flush_outbox()
+
+
+@router.get("/jobs/{job_id}")
+async def job(job_id: str, daemon: TheDaemon) -> dict[str, Any]:
+    """One queued request, and its answer once it is there."""
+    return daemon.state.job(job_id).to_json()
+
+
+@router.get("/status")
+async def status(agent: TheAgent) -> dict[str, Any]:
+    """What is loaded, queued and spent."""
+    return await agent.status()
+
+
+@router.get("/events", response_class=StreamingResponse)
+async def events(agent: TheAgent) -> StreamingResponse:
+    """What happens in the daemon, as server-sent events. Ids and states only; never text."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        async for happening in agent.subscribe():
+            yield encode_sse(json.dumps(happening), event=happening["type"])
+
+    return StreamingResponse(stream(), media_type="text/event-stream")

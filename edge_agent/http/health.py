@@ -1,0 +1,32 @@
+"""Is it up, can it answer, how is it doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from edge_agent.http.requests import TheAgent
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process is up. Needs no token and touches nothing."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(agent: TheAgent) -> JSONResponse:
+    """Everything an answer needs is there; otherwise 503 and what is missing."""
+    parts: dict[str, Any] = await agent.ready()
+    ready = all(parts.values())
+    return JSONResponse({"status": "ready" if ready else "not_ready", "parts": parts}, 200 if ready else 503)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus text. Counts and times only; never text."""
+    return Response(request.app.state.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,149 @@
+"""OpenAI's doors: chat completions, models, embeddings."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from cloud_bridge.protocol import openai_chat
+from cloud_bridge.protocol.chat_request import ChatRequest
+from cloud_bridge.protocol.events import AnswerEvent
+from cloud_bridge.protocol.fields import Fields
+from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Problem
+from cloud_bridge.protocol.report import Report
+from edge_agent.http import problems
+from edge_agent.http.metrics import Metrics
+from edge_agent.http.requests import JsonObject, TheAgent, collect, edge_options, until_gone
+from edge_agent.turn import Request as AgentRequest
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+
+
+def agent_request(chat: ChatRequest, request: Request) -> AgentRequest:
+    """The agent's view of a chat request."""
+    return AgentRequest(
+        conversation=chat.conversation,
+        model=chat.model,
+        edge=edge_options(chat.edge),
+        surface="openai_chat",
+        stream=chat.stream,
+        traceparent=request.headers.get("traceparent"),
+    )
+
+
+@router.post("/chat/completions", response_model=None)
+async def chat_completions(body: JsonObject, agent: TheAgent, request: Request) -> Response:
+    """OpenAI's chat completions, streaming or whole."""
+    chat = openai_chat.decode_request(body)
+    metrics: Metrics = request.app.state.metrics
+    answer = agent.answer(agent_request(chat, request))
+    identity = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": chat.model, "created": int(time.time())}
+    sampling = chat.conversation.sampling
+    shown = {"logprobs": sampling.logprobs, "top_logprobs": sampling.top_logprobs}
+    try:
+        if not chat.stream:
+            events = await until_gone(request, collect(answer))
+            report = metrics.count(events)
+            return _queued(report) if report.route == "queued" else JSONResponse(
+                openai_chat.encode_response(events, **identity, **shown)
+            )
+        first = await anext(answer)
+    except Problem as problem:
+        metrics.count_problem(problem)
+        raise
+    if isinstance(first, Report):
+        return _queued(metrics.count([first]))
+    encoder = openai_chat.StreamEncoder(include_usage=chat.include_usage, **identity, **shown)
+    return StreamingResponse(
+        _streamed(first, answer, encoder, metrics),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _streamed(
+    first: AnswerEvent,
+    answer: AsyncGenerator[AnswerEvent],
+    encoder: openai_chat.StreamEncoder,
+    metrics: Metrics,
+) -> AsyncIterator[bytes]:
+    """The answer as server-sent events. Leaving it early closes the answer, which stops the model."""
+    async with aclosing(answer):
+        try:
+            yield encoder.to_sse(first)
+            async for event in answer:
+                if isinstance(event, Report):
+                    metrics.count([event])
+                if framed := encoder.to_sse(event):
+                    yield framed
+        except Problem as problem:
+            metrics.count_problem(problem)
+            yield encoder.failure(problem)
+        except Exception as error:  # noqa: BLE001 the headers are out: the client must still be told, in the stream
+            yield encoder.failure(problems.unexpected(error))
+        yield encoder.end()
+
+
+def _queued(report: Report) -> Response:
+    return JSONResponse({"id": report.job_id, "status": "queued", "job_id": report.job_id, "edge": report.to_json()}, 202)
+
+
+@router.get("/models")
+async def models(agent: TheAgent) -> dict[str, Any]:
+    """`auto`, `local`, `cloud`, and every installed model."""
+    return {"object": "list", "data": [_model(entry) for entry in agent.available_models()]}
+
+
+@router.get("/models/{model_id:path}")
+async def model(model_id: str, agent: TheAgent) -> dict[str, Any]:
+    """One of them."""
+    for entry in agent.available_models():
+        if entry["id"] == model_id:
+            return _model(entry)
+    raise NotFound(
+        f"There is no model {model_id!r}.", code="model_not_found", hint="See GET /v1/models.", param="model"
+    )
+
+
+def _model(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"object": "model", "created": 0, **entry}
+
+
+@router.post("/embeddings")
+async def embeddings(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
+    """Unit vectors of 384 numbers, from the encoder that runs here."""
+    fields = Fields(body)
+    given = fields.require("input")
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
+        raise InvalidRequest(
+            "'input' must be a text or a list of texts, none of them empty.",
+            code="invalid_value",
+            hint="Token ids are not accepted; send the text.",
+            param="input",
+        )
+    encoding = fields.choice("encoding_format", ("float", "base64")) or "float"
+    vectors, tokens = await agent.embed(texts, fields.text("model"))
+    return {
+        "object": "list",
+        "model": agent.embedding_model,
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _vector(vector, encoding)}
+            for index, vector in enumerate(vectors)
+        ],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _vector(vector: list[float], encoding: str) -> list[float] | str:
+    if encoding == "float":
+        return vector
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode("ascii")

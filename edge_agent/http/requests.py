@@ -1,0 +1,89 @@
+"""From an HTTP body to the agent's request: what all surfaces share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any, TypeVar, cast, get_args
+
+from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
+
+from cloud_bridge.protocol.events import AnswerEvent
+from cloud_bridge.protocol.fields import Fields
+from cloud_bridge.protocol.problems import InvalidRequest
+from edge_agent.agent import Agent
+from edge_agent.composition import Daemon
+from edge_agent.turn import Defer, EdgeOptions
+
+T = TypeVar("T")
+
+
+def the_daemon(request: Request) -> Daemon:
+    """The daemon behind this application."""
+    daemon: Daemon = request.app.state.daemon
+    return daemon
+
+
+def the_agent(request: Request) -> Agent:
+    """Its agent."""
+    return the_daemon(request).agent
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises InvalidRequest code "malformed_json" on anything else."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            "The body is not valid JSON.", code="malformed_json", hint="Check the quotes and commas of what you send."
+        ) from error
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="malformed_json", hint='Send {"key": value, ...}.')
+    return body
+
+
+def edge_options(edge: Mapping[str, Any]) -> EdgeOptions:
+    """The contract's `edge` object. Raises InvalidRequest naming the field that is wrong."""
+    fields = Fields(dict(edge), "edge")
+    defer = fields.choice("defer", get_args(Defer)) or "allow"
+    return EdgeOptions(
+        session_id=fields.text("session_id"),
+        task=fields.text("task"),
+        deadline_ms=fields.integer("deadline_ms", 1),
+        max_cost_usd=fields.number("max_cost_usd", 0, 1e6),
+        defer=cast(Defer, defer),
+    )
+
+
+async def collect(answer: AsyncGenerator[AnswerEvent]) -> list[AnswerEvent]:
+    """The whole answer."""
+    async with aclosing(answer):
+        return [event async for event in answer]
+
+
+async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, but cancel it when the client goes away, as a stream does by itself."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        for left in (task, watch):
+            left.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+TheDaemon = Annotated[Daemon, Depends(the_daemon)]
+TheAgent = Annotated[Agent, Depends(the_agent)]
+JsonObject = Annotated[dict[str, Any], Depends(json_object)]

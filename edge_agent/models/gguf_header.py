@@ -1,0 +1,154 @@
+"""Whether a GGUF file's header is sane, before a native library is given it.
+
+Reads the header only: magic, version, counts, keys, tensor descriptions; then compares where the last tensor ends
+with the file's size. Every length is bounded by the file's, so a hostile header costs neither memory nor time.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cloud_bridge.protocol.problems import Broken
+
+_STRING, _ARRAY = 8, 9
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_UINT32 = 4
+_MAX_DIMENSIONS = 4
+_MAX_COUNT = 1 << 24
+_MAX_DEPTH = 4
+_DEFAULT_ALIGNMENT = 32
+_SMALLEST_KEY = 8 + 1 + 4 + 1
+_SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8
+
+# ggml type -> (weights in a block, bytes of a block); types not listed are not measured.
+_BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
+    23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
+    34: (256, 54), 35: (256, 66), 39: (32, 17),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """What the header says; `needed` is the size in bytes that the file must have at least."""
+
+    version: int
+    tensors: int
+    keys: int
+    needed: int
+
+
+def check(path: Path) -> GgufHeader:
+    """The header of the file at `path`. Blocks, for a fraction of a second.
+
+    Raises Broken code "model_file_missing" | "model_unreadable" | "model_truncated".
+    """
+    try:
+        with path.open("rb") as opened:
+            return _Reader(opened, path).header()
+    except FileNotFoundError as error:
+        raise _broken(path, "is missing", "model_file_missing") from error
+    except OSError as error:
+        raise _broken(path, "cannot be read", "model_unreadable") from error
+
+
+def _broken(path: Path, what: str, code: str) -> Broken:
+    return Broken(f"The model file {path.name} {what}.", code=code, hint="Pull or convert the model again.")
+
+
+class _Reader:
+    def __init__(self, opened: BinaryIO, path: Path) -> None:
+        self._opened = opened
+        self._path = path
+        self._size = path.stat().st_size
+        self._alignment = _DEFAULT_ALIGNMENT
+
+    def header(self) -> GgufHeader:
+        if self._size >= 4 and self._take(4) != b"GGUF":
+            raise self._unreadable("is not a GGUF file")
+        version = self._number("<I")
+        if version not in {2, 3}:
+            raise self._unreadable(f"has GGUF version {version}, not 2 or 3")
+        tensors, keys = self._number("<Q"), self._number("<Q")
+        if max(keys, tensors) > _MAX_COUNT:
+            raise self._unreadable("counts a senseless number of keys or tensors")
+        if keys * _SMALLEST_KEY + tensors * _SMALLEST_TENSOR > self._size:
+            raise _broken(self._path, "is cut short in its header", "model_truncated")
+        for _ in range(keys):
+            self._key()
+        ends = [self._tensor() for _ in range(tensors)]
+        data = -(-self._opened.tell() // self._alignment) * self._alignment
+        needed = data + max(ends, default=0)
+        if needed > self._size:
+            raise _broken(self._path, f"is cut short: {self._size} of {needed} bytes", "model_truncated")
+        return GgufHeader(version, tensors, keys, needed)
+
+    def _key(self) -> None:
+        name = self._string()
+        kind = self._number("<I")
+        if name == b"general.alignment" and kind == _UINT32:
+            self._alignment = self._number("<I")
+            if self._alignment not in {1 << bit for bit in range(17)}:
+                raise self._unreadable("has a senseless alignment")
+            return
+        self._value(kind, 0)
+
+    def _value(self, kind: int, depth: int) -> None:
+        if kind in _SIZES:
+            self._skip(_SIZES[kind])
+        elif kind == _STRING:
+            self._skip(self._number("<Q"))
+        elif kind == _ARRAY and depth < _MAX_DEPTH:
+            self._array(depth)
+        else:
+            raise self._unreadable("has a value of unknown type")
+
+    def _array(self, depth: int) -> None:
+        kind, count = self._number("<I"), self._number("<Q")
+        if kind in _SIZES:
+            self._skip(_SIZES[kind] * count)
+            return
+        if count * 8 > self._size:
+            raise self._unreadable("has an array longer than itself")
+        for _ in range(count):
+            self._value(kind, depth + 1)
+
+    def _tensor(self) -> int:
+        self._string()
+        dimensions = self._number("<I")
+        if dimensions > _MAX_DIMENSIONS:
+            raise self._unreadable("has a tensor of too many dimensions")
+        weights = 1
+        for _ in range(dimensions):
+            weights *= self._number("<Q")
+        kind, offset = self._number("<I"), self._number("<Q")
+        per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
+        return offset + -(-weights // per_block) * block_bytes
+
+    def _string(self) -> bytes:
+        length = self._number("<Q")
+        if length > 1 << 16:
+            raise self._unreadable("has a name of senseless length")
+        return self._take(length)
+
+    def _number(self, layout: str) -> int:
+        return int(struct.unpack(layout, self._take(struct.calcsize(layout)))[0])
+
+    def _take(self, length: int) -> bytes:
+        found = self._opened.read(length)
+        if len(found) < length:
+            raise _broken(self._path, "is cut short in its header", "model_truncated")
+        return found
+
+    def _skip(self, length: int) -> None:
+        if self._opened.tell() + length > self._size:
+            raise _broken(self._path, "is cut short in its header", "model_truncated")
+        self._opened.seek(length, 1)
+
+    def _unreadable(self, what: str) -> Broken:
+        return _broken(self._path, what, "model_unreadable")

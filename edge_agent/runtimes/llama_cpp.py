@@ -1,0 +1,116 @@
+"""llama.cpp behind the `Runtime` protocol: each model runs in a process of its own, which may crash."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+from cloud_bridge.protocol.conversation import Conversation
+from cloud_bridge.protocol.envelope import conversation_to_json, event_from_json
+from cloud_bridge.protocol.events import Event, Finish
+from cloud_bridge.protocol.problems import Unavailable
+from edge_agent.runtimes.runtime import LlmSpec
+from edge_agent.runtimes.worker_process import WorkerProcess
+
+_FIRST_BACK_OFF_S = 0.5
+_LONGEST_BACK_OFF_S = 60.0
+
+
+class LlamaCppRuntime:
+    """One GGUF model. Starts its process when it is first needed and again after a crash.
+
+    After the first crash the next request starts the process at once; after a second one in a row it has to
+    wait, longer each time, until an answer is completed. `threads` 0: decide from the machine.
+    """
+
+    def __init__(self, spec: LlmSpec, *, threads: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._spec = spec
+        self._threads = threads
+        self._clock = clock
+        self._worker: WorkerProcess | None = None
+        self._starting: asyncio.Task[WorkerProcess] | None = None
+        self._crashes = 0
+        self._not_before = 0.0
+
+    @property
+    def model_id(self) -> str:
+        """The catalog's id."""
+        return self._spec.model_id
+
+    @property
+    def context_length(self) -> int:
+        """What was asked for, or less where the model has less; known for sure once it is loaded."""
+        return self._worker.context_length if self._worker is not None else self._spec.context_length
+
+    @property
+    def pid(self) -> int | None:
+        """The process that has the model loaded now, if any."""
+        return self._worker.pid if self._worker is not None and self._worker.is_alive else None
+
+    async def ensure_ready(self) -> None:
+        """See `Runtime`. Joins a start that is under way."""
+        await self._ready_worker()
+
+    async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
+        """See `Runtime`."""
+        worker = await self._ready_worker()
+        request = {"op": "generate", "conversation": conversation_to_json(conversation)}
+        async with worker.call(request) as replies:
+            async for reply in replies:
+                event = event_from_json(reply["event"])
+                if isinstance(event, Finish):
+                    self._crashes = 0
+                    yield event
+                    return
+                yield event
+
+    async def count(self, conversation: Conversation) -> int:
+        """See `Runtime`."""
+        worker = await self._ready_worker()
+        async with worker.call({"op": "count", "conversation": conversation_to_json(conversation)}) as replies:
+            return int((await anext(replies))["count"])
+
+    async def close(self) -> None:
+        """See `Runtime`. Requests in flight get Unavailable code "model_stopped"."""
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await starting
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.stop()
+
+    async def _ready_worker(self) -> WorkerProcess:
+        if self._worker is not None and self._worker.is_alive:
+            return self._worker
+        if self._starting is None:
+            self._check_back_off()
+            self._starting = asyncio.create_task(self._start())
+        # Whoever joins may leave without stopping the start for the others.
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> WorkerProcess:
+        try:
+            self._worker = await WorkerProcess.start(self._spec, threads=self._threads, on_death=self._note_crash)
+            return self._worker
+        finally:
+            self._starting = None
+
+    def _check_back_off(self) -> None:
+        wait = self._not_before - self._clock()
+        if wait > 0:
+            raise Unavailable(
+                f"The model's process ended {self._crashes} times in a row.",
+                code="model_crashed",
+                hint="Wait a moment; if it stays, use another model and look at `edge-agent doctor`.",
+                retry_after_s=wait,
+            )
+
+    def _note_crash(self) -> None:
+        self._crashes += 1
+        if self._crashes > 1:
+            back_off = _FIRST_BACK_OFF_S * 2 ** min(self._crashes - 2, 16)
+            self._not_before = self._clock() + min(back_off, _LONGEST_BACK_OFF_S)

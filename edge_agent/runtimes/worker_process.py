@@ -1,0 +1,211 @@
+"""The daemon's end of a model's process: starts it, speaks to it, notices its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from itertools import count
+
+from cloud_bridge.protocol.problems import Broken, Problem, Unavailable
+from edge_agent.runtimes.frames import Frame, FrameDecoder, FrameError, encode_frame
+from edge_agent.runtimes.problem_frames import problem_from_json
+from edge_agent.runtimes.runtime import LlmSpec
+
+_LOAD_SECONDS = 300
+_GOODBYE_SECONDS = 2
+_STDERR_LINES = 50
+_READ_BYTES = 256 * 1024
+
+Reply = Frame | Problem
+
+
+class WorkerProcess:
+    """One process with one model. `start` makes it, `stop` or its own death ends it; it is never restarted."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_death: Callable[[], None]) -> None:
+        self._process = process
+        self._on_death = on_death
+        self._ids = count(1)
+        self._replies: dict[int, asyncio.Queue[Reply]] = {}
+        self._ready: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._errors: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._ended: Problem | None = None
+        self._tasks = (asyncio.create_task(self._read_frames()), asyncio.create_task(self._read_errors()))
+
+    @classmethod
+    async def start(cls, spec: LlmSpec, *, threads: int, on_death: Callable[[], None]) -> WorkerProcess:
+        """Start a process and wait until its model is loaded. Raises as `Runtime.ensure_ready` does.
+
+        `on_death` is called once, when the process ends in any way but `stop`.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "edge_agent.runtimes.llama_worker"),
+            *("--path", str(spec.path), "--context-length", str(spec.context_length)),
+            *("--threads", str(threads), "--parent", str(os.getpid())),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the daemon, which ends its models in its own order
+        )
+        worker = cls(process, on_death)
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                await worker._ready
+        except TimeoutError as error:
+            await worker.stop()
+            raise _unreadable("did not load in time") from error
+        except BaseException:
+            await worker.stop()
+            raise
+        return worker
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests can be sent."""
+        return self._ended is None
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def context_length(self) -> int:
+        """What the model really has, in tokens."""
+        return int(self._ready.result()["context_length"])
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The last lines of its stderr, for a person who looks for the cause of a crash."""
+        return tuple(self._errors)
+
+    @asynccontextmanager
+    async def call(self, frame: Frame) -> AsyncIterator[AsyncIterator[Frame]]:
+        """Send a request; its replies, until a problem is raised or the block is left, which cancels it."""
+        if self._ended is not None:
+            raise self._ended
+        call_id = next(self._ids)
+        replies: asyncio.Queue[Reply] = asyncio.Queue()
+        self._replies[call_id] = replies
+        try:
+            self._send({**frame, "id": call_id})
+            async with aclosing(_each(replies)) as each:
+                yield each
+        finally:
+            if self._replies.pop(call_id, None) is not None and self._ended is None:
+                self._send({"op": "cancel", "id": call_id})
+
+    async def stop(self) -> None:
+        """End the process and wait for its end. Requests in flight get Unavailable code "model_stopped"."""
+        self._end(_stopped())
+        with suppress(OSError):
+            self._pipe.close()  # the process ends by itself when its stdin does
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def _pipe(self) -> asyncio.StreamWriter:
+        assert self._process.stdin is not None  # noqa: S101 - it was started with pipes; this tells the type checker
+        return self._process.stdin
+
+    def _send(self, frame: Frame) -> None:
+        with suppress(OSError):  # its death is noticed at the other pipe
+            self._pipe.write(encode_frame(frame))
+
+    async def _read_frames(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - as above
+        decoder = FrameDecoder()
+        with suppress(FrameError, OSError):
+            while data := await self._process.stdout.read(_READ_BYTES):
+                for frame in decoder.feed(data):
+                    self._take(frame)
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        code = await self._process.wait()
+        died = self._ended is None
+        self._end(_crashed() if self._ready.done() else _died_loading(code))
+        with suppress(OSError):
+            self._pipe.close()
+        if died:
+            self._on_death()
+
+    def _take(self, frame: Frame) -> None:
+        if "ready" in frame:
+            self._ready.set_result(frame["ready"])
+        elif "fatal" in frame:
+            self._end(problem_from_json(frame["fatal"]))
+        elif (replies := self._replies.get(frame["id"])) is not None:
+            replies.put_nowait(problem_from_json(frame["error"]) if "error" in frame else frame)
+
+    async def _read_errors(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - as above
+        while data := await self._process.stderr.read(_READ_BYTES):
+            self._errors.extend(data.decode("utf-8", "replace").splitlines())
+
+    def _end(self, problem: Problem) -> None:
+        """From now on nothing works; the first reason counts."""
+        if self._ended is not None:
+            return
+        self._ended = problem
+        if not self._ready.done():
+            self._ready.set_exception(problem)
+            self._ready.exception()  # whoever waited may have left
+        for replies in self._replies.values():
+            replies.put_nowait(problem)
+        self._replies.clear()
+
+
+async def _each(replies: asyncio.Queue[Reply]) -> AsyncIterator[Frame]:
+    while True:
+        reply = await replies.get()
+        if isinstance(reply, Problem):
+            raise reply
+        yield reply
+
+
+def _crashed() -> Unavailable:
+    return Unavailable(
+        "The model's process ended in the middle of the request.",
+        code="model_crashed",
+        hint="Send the request again; the model is started anew.",
+        retry_after_s=1.0,
+    )
+
+
+def _died_loading(code: int) -> Problem:
+    if code == -signal.SIGKILL if sys.platform != "win32" else False:
+        return Unavailable(
+            "The model's process was killed while it loaded, most likely for want of memory.",
+            code="model_crashed",
+            hint="Use a smaller model, or free memory.",
+            retry_after_s=5.0,
+        )
+    return _unreadable("brought llama.cpp down")
+
+
+def _unreadable(what: str) -> Broken:
+    return Broken(
+        f"The model file {what}.",
+        code="model_unreadable",
+        hint="Check it with `edge-agent models verify`, then pull it again.",
+    )
+
+
+def _stopped() -> Unavailable:
+    return Unavailable(
+        "The model was unloaded in the middle of the request.",
+        code="model_stopped",
+        hint="Send the request again.",
+        retry_after_s=1.0,
+    )

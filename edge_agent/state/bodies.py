@@ -1,0 +1,44 @@
+"""Bodies of events, before they are sealed: a byte that says how, then bytes, deflated where that is smaller."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from cloud_bridge.protocol.problems import Broken
+
+_PLAIN, _DEFLATED = b"\x00", b"\x01"
+_WORTH_DEFLATING = 256
+
+
+def pack(body: bytes) -> bytes:
+    """The form that `unpack` reads."""
+    if len(body) > _WORTH_DEFLATING:
+        deflated = zlib.compress(body, 1)
+        if len(deflated) < len(body):
+            return _DEFLATED + deflated
+    return _PLAIN + body
+
+
+def unpack(packed: bytes) -> bytes:
+    """The inverse of `pack`."""
+    match packed[:1]:
+        case b"\x00":
+            return packed[1:]
+        case b"\x01":
+            return zlib.decompress(packed[1:])
+        case _:
+            raise Broken("An event is in a form this version does not know.", code="schema_newer", hint="Upgrade.")
+
+
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """JSON as bytes; lone surrogates, which clients do send, survive."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def from_json(body: bytes) -> dict[str, Any]:
+    """The inverse of `to_json`."""
+    document: dict[str, Any] = json.loads(body.decode("utf-8", "surrogatepass"))
+    return document

@@ -1,0 +1,176 @@
+"""The schema, forward only. A migration is never edited once released: append the next one.
+
+`events` and `session_keys` are the truth; every other table but `facts` is a view of the log that
+`projection` can rebuild. `meta` and the views hold ids, times, counts and names of models, never text.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database, Migrations
+
+from cloud_bridge.protocol.problems import Conflict
+
+SCHEMA = Migrations("edge_agent.state")
+
+
+def m001_log(db: Database) -> None:
+    """The event log, the keys to its bodies, and what is true of the whole database."""
+    db.executescript(
+        """
+        CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE session_keys (
+            session_id TEXT PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            wrapped BLOB NOT NULL
+        );
+        CREATE TABLE events (
+            id TEXT PRIMARY KEY,
+            hlc INTEGER NOT NULL,
+            device TEXT NOT NULL,
+            seq INTEGER NOT NULL,          -- dense per device: what a replica has is one number a device
+            at_ms INTEGER NOT NULL,        -- the device's own clock, for people; order is the id's
+            session_id TEXT NOT NULL,
+            parent TEXT,                   -- no foreign key: another device's parent may arrive later
+            kind TEXT NOT NULL,
+            meta TEXT NOT NULL,
+            key_id TEXT,
+            body BLOB,
+            UNIQUE (device, seq)
+        );
+        CREATE INDEX events_by_session ON events (session_id, kind, id);
+        CREATE TRIGGER events_are_immutable BEFORE UPDATE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are immutable'); END;
+        CREATE TRIGGER events_are_kept BEFORE DELETE ON events
+            BEGIN SELECT RAISE(ABORT, 'events are kept'); END;
+        """
+    )
+
+
+def m002_views(db: Database) -> None:
+    """Sessions, turns, answers, decisions, jobs and ledger: views of the log."""
+    db.executescript(
+        """
+        CREATE TABLE sessions (id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL);
+        CREATE TABLE turns (
+            id TEXT PRIMARY KEY REFERENCES events (id),
+            session_id TEXT NOT NULL REFERENCES sessions (id),
+            parent TEXT,                   -- the answer that it continues
+            status TEXT NOT NULL,
+            code TEXT,
+            mac TEXT NOT NULL              -- keyed fingerprint of the conversation up to here
+        );
+        CREATE INDEX turns_by_session ON turns (session_id, id);
+        CREATE INDEX turns_by_mac ON turns (session_id, mac);
+        CREATE INDEX turns_open ON turns (id) WHERE status = 'open';
+        CREATE TABLE answers (
+            id TEXT PRIMARY KEY REFERENCES events (id),
+            turn_id TEXT NOT NULL REFERENCES turns (id),
+            session_id TEXT NOT NULL,
+            provisional INTEGER NOT NULL,
+            revises TEXT,
+            decision_id TEXT,
+            mac TEXT NOT NULL
+        );
+        CREATE INDEX answers_by_turn ON answers (turn_id, id);
+        CREATE INDEX answers_by_mac ON answers (session_id, mac);
+        CREATE INDEX answers_newest ON answers (session_id, turn_id, id);
+        CREATE TABLE decisions (
+            id TEXT PRIMARY KEY,
+            event_id TEXT NOT NULL REFERENCES events (id),
+            session_id TEXT NOT NULL,
+            at_ms INTEGER NOT NULL,
+            cost_usd REAL NOT NULL
+        );
+        CREATE INDEX decisions_by_time ON decisions (at_ms, cost_usd);
+        CREATE INDEX decisions_by_event ON decisions (event_id);
+        CREATE TABLE jobs (
+            id TEXT PRIMARY KEY REFERENCES events (id),
+            session_id TEXT NOT NULL,
+            request_id TEXT NOT NULL,
+            decision_id TEXT,
+            idempotency_key TEXT NOT NULL UNIQUE,
+            status TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            not_before REAL NOT NULL,
+            repeated INTEGER NOT NULL,
+            answer_id TEXT,
+            head INTEGER NOT NULL          -- first of its session's pending jobs: the only one that may be sent
+        );
+        CREATE INDEX jobs_ready ON jobs (id) WHERE head = 1 AND status = 'queued';
+        CREATE INDEX jobs_pending ON jobs (session_id, id) WHERE status IN ('queued', 'sending');
+        CREATE INDEX jobs_by_status ON jobs (status, id);
+        CREATE INDEX jobs_by_session ON jobs (session_id, id);
+        CREATE TABLE ledger (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE REFERENCES events (id),
+            hash TEXT NOT NULL
+        );
+        CREATE TABLE ledger_head (
+            only INTEGER PRIMARY KEY CHECK (only = 1),
+            seq INTEGER NOT NULL,
+            hash TEXT NOT NULL,
+            mac TEXT NOT NULL
+        );
+        """
+    )
+
+
+# Called, not decorated: sqlite-utils is untyped here, and an untyped decorator would untype the function.
+_ALL = (m001_log, m002_views)
+for _migration in _ALL:
+    SCHEMA()(_migration)
+
+
+def migrate(db: Database, path: Path) -> None:
+    """Bring the schema to this version's, after a backup; safe where several processes open at once.
+
+    Raises Conflict where a newer version has written the database: it is left as it is.
+    """
+    _refuse_newer(db, path)
+    if not SCHEMA.pending(db):
+        return
+    applied = len(SCHEMA.applied(db))
+    if applied:
+        _back_up(db, path.with_name(f"{path.name}.before-{applied + 1:03d}"))
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Inside, each migration and its record share a savepoint; a second process finds nothing pending.
+        _refuse_newer(db, path)
+        SCHEMA.apply(db)
+        db.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+
+
+def backups(path: Path) -> list[Path]:
+    """The copies that `migrate` made of the database at `path`."""
+    return sorted(path.parent.glob(f"{path.name}.before-???"))
+
+
+def _refuse_newer(db: Database, path: Path) -> None:
+    unknown = {migration.name for migration in SCHEMA.applied(db)} - {migration.__name__ for migration in _ALL}
+    if unknown:
+        raise Conflict(
+            f"{path} was written by a newer version (it has {min(unknown)}).",
+            code="schema_newer",
+            hint="Upgrade edge-agent, or use another EDGE_AGENT_HOME.",
+        )
+
+
+def _back_up(db: Database, target: Path) -> None:
+    draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+    copy = sqlite3.connect(draft, isolation_level=None)
+    try:
+        db.conn.backup(copy)
+        # A copy of its own, without a -wal file that would have to be renamed with it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        copy.close()
+    draft.replace(target)

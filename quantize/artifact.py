@@ -1,0 +1,68 @@
+"""The folder that a conversion makes: there completely, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cloud_bridge.protocol.problems import Conflict, Unavailable
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `folder` when the block ends well, and is removed when it does not.
+
+    Raises Conflict code "already_exists" where `folder` is there already, and Unavailable code "disk_full".
+    """
+    if folder.exists():
+        raise Conflict(
+            f"{folder} exists already.", code="already_exists", hint="Remove it, or name another with --out."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield scratch
+        for file in scratch.rglob("*"):
+            _sync(file)
+        _sync(scratch)
+        scratch.chmod(0o755)
+        scratch.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise disk_full(folder.parent) from error
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raises Unavailable code "disk_full" unless `needed` bytes fit where `folder` lies."""
+    if shutil.disk_usage(folder).free < needed:
+        raise disk_full(folder, needed)
+
+
+def disk_full(folder: Path, needed: int | None = None) -> Unavailable:
+    """There is no room at `folder`; `needed` is how many bytes would be."""
+    amount = f"{needed / 1e6:,.0f} MB are needed, " if needed else ""
+    free = shutil.disk_usage(folder).free
+    return Unavailable(
+        f"The disk is full: {amount}{free / 1e6:,.0f} MB are free.",
+        code="disk_full",
+        hint="Make room, or name a folder on another disk with --out.",
+    )
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle to sync for a folder
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() or os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

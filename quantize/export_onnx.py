@@ -1,0 +1,185 @@
+"""The script that runs inside the export environment: torch, transformers, optimum, onnx, and nothing of ours.
+
+    python -I export_onnx.py dequantize MODEL.gguf OUT
+    python -I export_onnx.py onnx MODEL_FOLDER OUT --type int8
+
+Prints one JSON object a line: {"step": what is going on}, at the end {"done": facts}, or {"error": {...}} with
+exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MODEL = "model.onnx"
+BITS = {"int8": 8, "int4": 4}
+TASKS = {
+    "ForCausalLM": ("llm", "text-generation-with-past"),
+    "ForTokenClassification": ("token_classifier", "token-classification"),
+    "Model": ("encoder", "feature-extraction"),
+}
+# One scale for 32 weights, and for 32 activations at run time: a row's result does not depend on its batch,
+# which one scale for a whole activation tensor cannot give (cosine 0.96 to the same text alone; this: 1.0).
+BLOCK = 32
+INT8_ACTIVATIONS = 4
+# Protocol buffers end at 2 GiB; beyond that the weights go into a file of their own.
+ONE_FILE_BYTES = 1_900_000_000
+
+
+class Refused(Exception):
+    """A failure that the user can understand; `code` as in the problems of the command."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the two steps."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("step", choices=["dequantize", "onnx"])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--type", choices=["fp32", *BITS], default="int8")
+    chosen = parser.parse_args(arguments)
+    try:
+        facts = (
+            dequantize(chosen.source, chosen.out)
+            if chosen.step == "dequantize"
+            else export(chosen.source, chosen.out, chosen.type)
+        )
+    except Refused as refusal:
+        say({"error": {"code": refusal.code, "message": str(refusal)}})
+        return 1
+    say({"done": facts})
+    return 0
+
+
+def say(line: Mapping[str, Any]) -> None:
+    """One line to the command that started this."""
+    sys.__stdout__.write(json.dumps(line) + "\n")
+    sys.__stdout__.flush()
+
+
+def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
+    """Write the weights of a GGUF as a folder of 32-bit safetensors with its tokenizer."""
+    say({"step": "dequantizing"})
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name, "local_files_only": True}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+    except (ValueError, NotImplementedError, KeyError) as error:
+        if "not supported" in str(error):
+            raise Refused(
+                "unsupported_architecture", f"{gguf.name} has an architecture that cannot be exported"
+            ) from error
+        raise Refused("model_unreadable", f"{gguf.name} cannot be dequantized") from error
+    say({"step": "writing"})
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"parameters": model.num_parameters()}
+
+
+def export(source: Path, out: Path, type_name: str) -> dict[str, Any]:
+    """Write `source`, a folder in Hugging Face form, to `out` as one ONNX model with its tokenizer."""
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    kind, task = task_of(config)
+    say({"step": "exporting"})
+    from optimum.exporters.onnx import main_export
+
+    raw = out / "raw"
+    try:
+        main_export(
+            str(source),
+            raw,
+            task=task,
+            library_name="transformers",
+            framework="pt",
+            dtype="fp32",
+            do_validation=False,
+            local_files_only=True,
+        )
+    except (ValueError, KeyError, NotImplementedError) as error:
+        name = config.get("model_type", "this")
+        raise Refused("unsupported_architecture", f"optimum has no ONNX export for {name} models") from error
+    say({"step": f"quantizing to {type_name}"})
+    quantize(raw / MODEL, out, type_name)
+    shutil.rmtree(raw / "onnx", ignore_errors=True)
+    for file in sorted(raw.iterdir()):
+        if file.suffix in {".json", ".jinja", ".txt", ".model"}:
+            kept = source / file.name
+            shutil.copyfile(kept if kept.is_file() else file, out / file.name)
+    shutil.rmtree(raw)
+    positions = config.get("max_position_embeddings")
+    return {"kind": kind, "context_length": positions, "hidden_size": config.get("hidden_size")}
+
+
+def task_of(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The kind of model, and the exporter's word for what it does."""
+    for architecture in config.get("architectures") or ():
+        for ending, found in TASKS.items():
+            if architecture.endswith(ending):
+                return found
+    raise Refused("unsupported_architecture", "config.json names no causal language model, encoder or token classifier")
+
+
+def quantize(raw: Path, out: Path, type_name: str) -> None:
+    """Matrices in blocks of `type_name`, embeddings with one 8-bit scale, all else as it was."""
+    import onnx
+
+    model = onnx.load(str(raw))
+    if type_name in BITS:
+        model = _embeddings_in_int8(_matrices_in_blocks(model, BITS[type_name]), raw.parent)
+    onnx.save(
+        model,
+        str(out / MODEL),
+        save_as_external_data=model.ByteSize() > ONE_FILE_BYTES,
+        location=f"{MODEL}_data",
+    )
+
+
+def _matrices_in_blocks(model: Any, bits: int) -> Any:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(
+        model, bits=bits, block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
+    )
+    quantizer.process()
+    return quantizer.model.model
+
+
+def _embeddings_in_int8(model: Any, scratch: Path) -> Any:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    made = scratch / "embeddings.onnx"
+    quantize_dynamic(
+        model,
+        str(made),
+        op_types_to_quantize=["Gather"],
+        weight_type=QuantType.QInt8,
+        use_external_data_format=model.ByteSize() > ONE_FILE_BYTES,
+    )
+    return onnx.load(str(made))
+
+
+if __name__ == "__main__":
+    # Only our own lines may go to stdout; the libraries chat on stderr, which is shown when something fails.
+    sys.stdout = sys.stderr
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    warnings.simplefilter("ignore")
+    logging.disable(logging.INFO)
+    sys.exit(main(sys.argv[1:]))

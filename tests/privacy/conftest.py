@@ -1,0 +1,40 @@
+"""The real detector, loaded once, and a vault kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.mapping import MappingEntry
+from edge_agent.privacy.vault import Vault
+
+
+class MemoryStore:
+    """Keeps mappings as long as it lives."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, list[MappingEntry]] = {}
+
+    def load(self, session_id: str) -> Sequence[MappingEntry]:
+        return tuple(self.entries.get(session_id, ()))
+
+    def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
+        self.entries.setdefault(session_id, []).extend(entries)
+
+
+@pytest.fixture(scope="session")
+def detector(models_home: Path) -> Detector:
+    return Detector.on(lambda model_id: models_home / model_id)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def vault(store: MemoryStore) -> Vault:
+    return Vault(store)

@@ -1,0 +1,177 @@
+"""The real models and finders: what is found, what is left alone, and that nothing goes online."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cloud_bridge.protocol.problems import Broken
+from edge_agent.privacy.detect import Detector, windows
+
+EXAMPLES = [
+    ("PERSON", "Margaret Holloway", "I spoke to {} yesterday."),
+    ("PERSON", "Jörg Müller", "Please ask {} to call back."),
+    ("EMAIL_ADDRESS", "anna.schmidt+x@mail.example.co.uk", "Write to {}."),
+    ("EMAIL_ADDRESS", "root@gateway.internal", "mail {} please"),
+    ("IBAN_CODE", "DE89 3704 0044 0532 0130 00", "Pay to {}, thanks"),
+    ("IBAN_CODE", "gb29nwbk60161331926819", "iban {}"),
+    ("IBAN_CODE", "NO93 8601 1117 947", "Send it to {} 2 days from today."),
+    ("CREDIT_CARD", "5500-0000-0000-0004", "My card is {}."),
+    ("CREDIT_CARD", "378282246310005", "amex {}"),
+    ("CREDIT_CARD", "4111 1111\n1111 1111", "the card {}"),
+    ("CREDIT_CARD", "\uff14\uff11\uff11\uff11 1111 1111 1111", "the card {}"),
+    ("CREDIT_CARD", "4111\u200b1111\u200b1111\u200b1111", "the card {}"),
+    ("PHONE_NUMBER", "+49 170 1234567", "Call me: {}"),
+    ("PHONE_NUMBER", "(253) 329-7897", "or {} at night"),
+    ("PHONE_NUMBER", "0171 2345678", "tel:{}"),
+    ("IP_ADDRESS", "203.0.113.45", "refused {}."),
+    ("IP_ADDRESS", "2001:db8::8a2e:370:7334", "from {}, again"),
+    ("MAC_ADDRESS", "00:1A:2B:3C:4D:5E", "the device {} is offline"),
+    ("US_SSN", "078-05-1120", "SSN {}"),
+    ("CRYPTO", "1BoatSLRHtKNngkdXEeobR76b53LETtpyT", "wallet {}"),
+    ("API_KEY", "sk-proj-abcdefghijklmnopqrstuvwx", "key {}"),
+    ("API_KEY", "AKIAIOSFODNN7EXAMPLE", "id {}"),
+    ("API_KEY", "ghp_abcdefghijklmnopqrstuvwxyz0123456789", "{}"),
+    ("API_KEY", "a8f5f167f44f4964e6c998dee827110c", "Authorization: Bearer {}"),
+    ("API_KEY", "9f86d081884c7d659a2f", "client_secret={}"),
+    ("PASSWORD", "hunter2!", "password: {}"),
+    ("PASSWORD", "Tr0ub4dor&3", "my password is {} by the way"),
+    ("CONNECTION_STRING", "postgres://app:s3cret@db.acme.io:5432/app", "DATABASE_URL={}"),
+    ("DATE_OF_BIRTH", "12 March 1984", "date of birth: {}"),
+    ("ID_NUMBER", "EMP-54597", "badge {}"),
+    ("HOSTNAME", "db-02.infra.initech.io", "EMP-54597 has broken {}"),
+    ("URL", "https://drive.example.com/d/1aBcD?share=9", "see {}."),
+    ("IT_FISCAL_CODE", "MRTMTT91D08F205J", "codice fiscale {}"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "sentence"), EXAMPLES)
+def test_found(detector: Detector, kind: str, value: str, sentence: str):
+    text = sentence.format(value)
+    found = [(span.type, text[span.start : span.end]) for span in detector.detect(text)]
+    assert (kind, value) in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hi",
+        "What is the capital of France?",
+        "Is Monday a holiday, or the 4th of July?",
+        "Compute 12 * 96 + 1024, then 2026-11-21T10:00:00Z minus 3600 seconds.",
+        "What do IBAN and SSN stand for?",
+        "Version 3.11.4 of Python, RFC 9421, ISO 8601, UTF-8, CVE-2026-5530.",
+        "127.0.0.1 and ::1 are this machine. std::vector<int> v;",
+        "import numpy as np\nprint(np.zeros((3, 4)))  # see main.py and utils.rs",
+        "The total of order 20417 is 1,250.00 EUR.",
+        "Explain what a bearer token is and why a password is needed.",
+        "https://docs.python.org is a good site.",
+        "96c 12345 00:15:22 pp 44 and 47",
+        "",
+        " \n\t ",
+    ],
+)
+def test_left_alone(detector: Detector, text: str):
+    assert [(span.type, text[span.start : span.end]) for span in detector.detect(text)] == []
+
+
+def test_places_are_masked_beside_a_person_and_not_by_themselves(detector: Detector):
+    text = "Margaret Holloway lives in Bristol."
+    assert "Bristol" in {text[span.start : span.end] for span in detector.detect(text)}
+    assert detector.detect("Bristol is a city in England.") == []
+
+
+def test_a_surname_by_itself_is_found_where_the_full_name_stands(detector: Detector):
+    text = "Directed by Joakim Westgård and starring Westgård. Later, Westgård's film won."
+    assert sum(text[span.start : span.end] == "Westgård" for span in detector.detect(text)) == 2
+
+
+def test_a_private_key_is_found_whole_however_long(detector: Detector):
+    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEowIBAAKCAQEA\n" * 600 + "-----END RSA PRIVATE KEY-----"
+    text = f"Here:\n{key}\nThanks"
+    assert [(span.type, text[span.start : span.end]) for span in detector.detect(text)] == [("PRIVATE_KEY", key)]
+    assert detector.detect(key[:5000])[0].end == 5000
+
+
+def test_a_long_text_is_covered_like_a_short_one(detector: Detector):
+    line = "Payment {:04d} goes to anna.schmidt{}@example.org from DE89 3704 0044 0532 0130 00.\n"
+    text = "".join(line.format(number, number) for number in range(150))
+    found = detector.detect(text)
+    values = [text[span.start : span.end] for span in found]
+    assert [v for v in values if "@" in v] == [f"anna.schmidt{number}@example.org" for number in range(150)]
+    assert values.count("DE89 3704 0044 0532 0130 00") == 150
+
+
+def test_text_that_comes_again_costs_next_to_nothing(models_home: Path, detector: Detector):
+    text = "Margaret Holloway wrote again. " * 200
+    started = time.perf_counter()
+    first = detector.detect(text)
+    cold = time.perf_counter() - started
+    started = time.perf_counter()
+    assert detector.detect(text) == first
+    assert time.perf_counter() - started < cold / 5
+
+
+def test_several_threads_get_the_same_answer(models_home: Path, detector: Detector):
+    texts = [f"Margaret Holloway called Peter Kowalski about claim {number}." for number in range(6)]
+    fresh = Detector.on(lambda model_id: models_home / model_id)
+    found: dict[str, object] = {}
+    threads = [threading.Thread(target=lambda text=text: found.update({text: fresh.detect(text)})) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {text: detector.detect(text) for text in texts}
+
+
+def test_a_missing_model_is_a_problem_and_not_an_empty_answer(tmp_path: Path):
+    with pytest.raises(Broken) as caught:
+        Detector(tmp_path, None).detect("Margaret Holloway")
+    assert caught.value.code == "privacy_failed"
+
+
+@pytest.mark.slow
+def test_nothing_opens_a_socket_and_nothing_is_logged(models_home: Path, tmp_path: Path):
+    program = """
+import sys
+def refuse(event, _):
+    if event in {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}:
+        raise RuntimeError(event)
+sys.addaudithook(refuse)
+import logging
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from pathlib import Path
+from edge_agent.privacy.detect import Detector
+models = Path(sys.argv[1])
+found = Detector.on(lambda model_id: models / model_id).detect(
+    "Write to anna.schmidt@example.co.uk or GB29 NWBK 6016 1331 9268 19"
+)
+print("FOUND", sorted(span.type for span in found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(models_home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert "FOUND ['EMAIL_ADDRESS', 'IBAN_CODE']" in done.stdout, done.stderr
+    assert "anna.schmidt" not in done.stdout + done.stderr
+    assert "NWBK" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "a", "word " * 5000, "x" * 9000, "\n\n".join(["paragraph " * 30] * 40)])
+def test_windows_cover_everything_and_overlap(text: str):
+    end = 0
+    for start, window in windows(text):
+        assert start <= end
+        assert text[start : start + len(window)] == window
+        assert len(window) <= 3000
+        end = start + len(window)
+    assert end == len(text)

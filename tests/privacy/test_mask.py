@@ -1,0 +1,277 @@
+"""What leaves holds no value, whatever field it stood in; what comes back is what was written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_bridge.protocol.conversation import (
+    Conversation,
+    Message,
+    ResponseFormat,
+    Sampling,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from cloud_bridge.protocol.envelope import conversation_to_json
+from cloud_bridge.protocol.problems import Broken, Problem
+from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.mapping import MappingEntry, SessionMapping
+from edge_agent.privacy.mask import INSTRUCTION, anonymize_text, mask, replace_spans, settle
+from edge_agent.privacy.restore import restore_json, restore_text
+from edge_agent.privacy.spans import Span, resolve
+from edge_agent.privacy.vault import Vault
+
+pytestmark = [pytest.mark.anyio]
+
+PLANTED = {
+    "EMAIL_ADDRESS": "margaret.holloway@brightwater.co.uk",
+    "IBAN_CODE": "GB29 NWBK 6016 1331 9268 19",
+    "CREDIT_CARD": "4111 1111 1111 1111",
+    "PHONE_NUMBER": "+44 7700 900123",
+    "IP_ADDRESS": "203.0.113.45",
+    "PERSON": "Margaret Holloway",
+}
+LETTER = (
+    f"Dear team, {PLANTED['PERSON']} called from {PLANTED['PHONE_NUMBER']} ({PLANTED['IP_ADDRESS']}) and asks to pay "
+    f"{PLANTED['IBAN_CODE']}, not the card {PLANTED['CREDIT_CARD']}. Write to {PLANTED['EMAIL_ADDRESS']}."
+)
+
+
+def said(*parts: Text | ToolCall | ToolResult, role: str = "user", **more: object) -> Conversation:
+    return Conversation((Message(role, parts),), **more)  # type: ignore[arg-type]
+
+
+def leaked(conversation: Conversation, values: Sequence[str]) -> list[str]:
+    wire = json.dumps(conversation_to_json(conversation), ensure_ascii=False)
+    return [value for value in values if value in wire]
+
+
+async def test_plain_text(detector: Detector, vault: Vault):
+    result = await mask(said(Text(LETTER)), detector=detector, vault=vault, session_id="s")
+    assert leaked(result.masked.conversation, list(PLANTED.values())) == []
+    assert result.masked.entities == dict.fromkeys(PLANTED, 1)
+    assert result.types == frozenset(PLANTED)
+    mapping = await vault.session("s")
+    assert restore_text(result.masked.conversation.last_user_text, mapping) == LETTER
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+async def test_each_kind_in_tool_arguments_results_and_keys(kind: str, detector: Detector, vault: Vault):
+    value = PLANTED[kind]
+    arguments = json.dumps({"customer": {"contact": [value, "x"]}, value: True, "note": f"Please ask {value} again."})
+    conversation = Conversation(
+        (
+            Message("user", (Text("Please go on."),)),
+            Message("assistant", (ToolCall("call_1", "look_up", arguments),)),
+            Message("tool", (ToolResult("call_1", json.dumps({"rows": [{"value": value}, {value: 1}]})),)),
+            Message("tool", (ToolResult("call_2", f"Found: {value}."),)),
+        )
+    )
+    result = await mask(conversation, detector=detector, vault=vault, session_id="s")
+    assert leaked(result.masked.conversation, [value]) == []
+    call = result.masked.conversation.messages[1].parts[0]
+    assert isinstance(call, ToolCall)
+    assert (call.id, call.name) == ("call_1", "look_up")
+    mapping = await vault.session("s")
+    assert json.loads(restore_json(call.arguments, mapping)) == json.loads(arguments)
+
+
+async def test_every_other_field(detector: Detector, vault: Vault):
+    email = PLANTED["EMAIL_ADDRESS"]
+    schema = {
+        "type": "object",
+        "description": f"Ask {email}",
+        "properties": {"to": {"type": "string", "default": {"mail": email}, "enum": [email], "x-note": email}},
+    }
+    conversation = Conversation(
+        (Message("system", (Text(f"Answer {email}."),)), Message("user", (Text("Hello"),), name=email)),
+        tools=(Tool("send", f"Sends to {email}", schema),),
+        response_format=ResponseFormat("json_schema", schema=schema),
+        sampling=Sampling(stop=(email,)),
+    )
+    result = await mask(conversation, detector=detector, vault=vault, session_id="s")
+    assert leaked(result.masked.conversation, [email]) == []
+    assert result.masked.conversation.messages[1].name == "EMAIL_ADDRESS_1"
+    assert result.masked.conversation.tools[0].parameters["properties"]["to"]["type"] == "string"
+
+
+async def test_numbers_that_are_values_become_placeholders_and_others_stay(detector: Detector, vault: Vault):
+    arguments = '{"card": 4111111111111111,  "phone": 2125550123, "count": 12, "price": 1250.50, "ok": true}'
+    result = await mask(
+        said(ToolCall("c", "pay", arguments), ToolResult("c", "4111111111111111"), role="assistant"),
+        detector=detector,
+        vault=vault,
+        session_id="s",
+    )
+    call, answer = result.masked.conversation.messages[0].parts
+    assert isinstance(call, ToolCall)
+    assert isinstance(answer, ToolResult)
+    assert call.arguments == (
+        '{"card": "<CREDIT_CARD_1>",  "phone": "<PHONE_NUMBER_1>", "count": 12, "price": 1250.50, "ok": true}'
+    )
+    assert answer.content == '"<CREDIT_CARD_1>"'
+
+
+async def test_a_document_without_values_stays_byte_for_byte(detector: Detector, vault: Vault):
+    arguments = '{ "a":1.0, "a":1e3,\n "b":["x\\u00e9", null] }'
+    result = await mask(said(ToolCall("c", "f", arguments)), detector=detector, vault=vault, session_id="s")
+    call = result.masked.conversation.messages[0].parts[0]
+    assert isinstance(call, ToolCall)
+    assert call.arguments == arguments
+    assert result.masked.entities == {}
+
+
+async def test_the_same_value_has_the_same_placeholder_in_every_turn_and_after_a_restart(detector: Detector, store):
+    first = await mask(said(Text("I am Margaret Holloway.")), detector=detector, vault=Vault(store), session_id="s")
+    assert first.masked.conversation.last_user_text == "I am <PERSON_1>."
+    text = "Peter Kowalski wrote to Margaret\nHolloway and MARGARET HOLLOWAY."
+    second = await mask(said(Text(text)), detector=detector, vault=Vault(store), session_id="s")
+    assert second.masked.conversation.last_user_text == "<PERSON_2> wrote to <PERSON_1> and <PERSON_1>."
+    other = await mask(said(Text("I am Peter Kowalski.")), detector=detector, vault=Vault(store), session_id="other")
+    assert other.masked.conversation.last_user_text == "I am <PERSON_1>."
+
+
+async def test_a_known_name_is_masked_where_the_models_would_miss_it(detector: Detector, vault: Vault):
+    await mask(said(Text("My name is Quillon Brask, hello.")), detector=detector, vault=vault, session_id="s")
+    result = await mask(said(Text("x=Quillon Brask;y=QuillonBrask")), detector=detector, vault=vault, session_id="s")
+    assert result.masked.conversation.last_user_text.startswith("x=<PERSON_1>;")
+
+
+async def test_two_turns_at_once_never_share_a_placeholder(detector: Detector, vault: Vault):
+    names = ["Anna Schmidt", "Peter Kowalski", "Ines Carvalho", "Daniel Okafor", "Margaret Holloway"]
+    results = await asyncio.gather(
+        *(mask(said(Text(f"My name is {name}.")), detector=detector, vault=vault, session_id="s") for name in names)
+    )
+    masked = [result.masked.conversation.last_user_text for result in results]
+    assert len(set(masked)) == len(names)
+    mapping = await vault.session("s")
+    assert [restore_text(text, mapping) for text in masked] == [f"My name is {name}." for name in names]
+
+
+async def test_text_that_looks_like_a_placeholder_comes_back_exact(detector: Detector, vault: Vault):
+    text = "Margaret Holloway typed <PERSON_1>, &lt;person 1&gt; and <EMAIL_ADDRESS_4>."
+    result = await mask(said(Text(text)), detector=detector, vault=vault, session_id="s")
+    assert result.masked.entities == {"PERSON": 1}
+    masked = result.masked.conversation.last_user_text
+    assert masked == "<PERSON_1> typed <LITERAL_1>, <LITERAL_2> and <LITERAL_3>."
+    assert restore_text(masked, await vault.session("s")) == text
+
+
+async def test_masking_what_was_restored_gives_the_same_again(detector: Detector, vault: Vault):
+    once = await mask(said(Text(LETTER)), detector=detector, vault=vault, session_id="s")
+    again = await mask(said(Text(LETTER)), detector=detector, vault=vault, session_id="s")
+    assert once.masked == again.masked
+
+
+async def test_the_note_is_given_only_where_something_was_masked(detector: Detector, vault: Vault):
+    plain = await mask(said(Text("What is 2 + 2?")), detector=detector, vault=vault, session_id="s", note=True)
+    assert plain.masked.conversation == said(Text("What is 2 + 2?"))
+    noted = await mask(said(Text(LETTER)), detector=detector, vault=vault, session_id="s", note=True)
+    assert noted.masked.conversation.messages[0] == Message("system", (Text(INSTRUCTION),))
+
+
+async def test_anonymize_reports_where_in_the_given_text(detector: Detector, vault: Vault):
+    masked, entities = await anonymize_text(LETTER, detector, vault, "s")
+    assert {LETTER[int(e["start"]) : int(e["end"])] for e in entities} == set(PLANTED.values())
+    assert all(str(e["placeholder"]) in masked for e in entities)
+    assert set(entities[0]) == {"type", "start", "end", "placeholder", "score"}
+
+
+async def test_a_broken_detector_sends_nothing(tmp_path: Path, models_home: Path, vault: Vault):
+    broken = tmp_path / "rampart"
+    broken.mkdir()
+    for file in (models_home / "rampart-pii-q4").rglob("*.*"):
+        if file.is_file():
+            (broken / file.name).write_bytes(
+                file.read_bytes()[:10_000] if file.suffix == ".onnx" else file.read_bytes()
+            )
+    with pytest.raises(Broken) as caught:
+        await mask(
+            said(Text(LETTER)),
+            detector=Detector(models_home / "spacy-en-core-web-sm", broken),
+            vault=vault,
+            session_id="s",
+        )
+    assert caught.value.code == "privacy_failed"
+    assert "models verify" in caught.value.hint
+    assert "Margaret" not in str(caught.value)
+
+
+async def test_a_vault_that_cannot_keep_sends_nothing(detector: Detector):
+    class Full:
+        def load(self, session_id: str) -> Sequence[MappingEntry]:
+            return ()
+
+        def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
+            raise OSError("disk full")
+
+    with pytest.raises(Problem) as caught:
+        await mask(said(Text(LETTER)), detector=detector, vault=Vault(Full()), session_id="s")
+    assert caught.value.code == "privacy_failed"
+
+
+def test_an_entry_shows_no_value():
+    assert "Anna" not in repr(MappingEntry("<PERSON_1>", "PERSON", "Anna"))
+
+
+TEXTS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                "<PERSON_1>",
+                "< person 1 >",
+                "&lt;PERSON_1&gt;",
+                r"\<PERSON\_1\>",
+                "<PERSON_1's>",
+                "<LITERAL_1>",
+                "Anna",
+                "Bob",
+            ]
+        ),
+        st.sampled_from(["<", ">", "&lt;", "&gt;", "\\", "_1", "<PERSON_", "\\u003c", " ", "\n"]),
+        st.text(max_size=5),
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(
+    text=TEXTS,
+    marks=st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 12), st.sampled_from(["PERSON", "EMAIL_ADDRESS"]), st.floats(0, 1))
+    ),
+)
+def test_masking_then_restoring_gives_back_every_text(text: str, marks):
+    spans = [Span(min(at, len(text)), min(at + size, len(text)), kind, score) for at, size, kind, score in marks]
+    exact = [span for span in resolve(spans, text) if span.type != "PERSON"]
+    mapping = SessionMapping(
+        [MappingEntry("<PERSON_1>", "PERSON", "Anna"), MappingEntry("<PERSON_2>", "PERSON", "Bob")]
+    )
+    masked, _ = replace_spans(text, settle(text, exact, mapping), mapping)
+    spaced = " ".join(text.split())
+    restored = restore_text(masked, mapping)
+    assert restored == text or " ".join(restored.split()) == spaced
+
+
+@given(
+    values=st.lists(st.text(min_size=1, max_size=6), max_size=8),
+)
+def test_different_values_never_share_and_a_reload_changes_nothing(values: list[str]):
+    mapping = SessionMapping()
+    given_out = {value: mapping.placeholder_for("PERSON", value) for value in values}
+    for value, placeholder in given_out.items():
+        known = mapping.value_of(placeholder)
+        assert known is not None
+        assert " ".join(known.split()).casefold() == " ".join(value.split()).casefold()
+    again = SessionMapping(mapping.new_entries)
+    assert {value: again.placeholder_for("PERSON", value) for value in values} == given_out
+    assert again.new_entries == ()

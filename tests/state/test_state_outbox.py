@@ -1,0 +1,178 @@
+"""The outbox: in order within a session, in parallel across sessions, by one claimer each, and never lost."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_bridge.protocol.problems import Conflict, NotFound
+from edge_agent.state.state import State
+
+CLAIMER = Path(__file__).with_name("claimer.py")
+
+
+@pytest.fixture
+def queue(state: State, talk: Any, escalation: Any) -> Any:
+    numbers = itertools.count()
+
+    def add(session_id: str, **options: Any) -> str:
+        request_id = state.accept_request(session_id, talk("q"))
+        key = f"key-{next(numbers)}"
+        return state.enqueue(escalation(key, session_id), "cloud_unreachable", request_id=request_id, **options).id
+
+    return add
+
+
+def test_sessions_go_in_parallel_and_each_in_order(state: State, queue: Any) -> None:
+    a1, a2, b1 = queue("a"), queue("a"), queue("b")
+    assert [state.claim_next(1e9).id, state.claim_next(1e9).id, state.claim_next(1e9)] == [a1, b1, None]
+    state.finish_job(a1, "answer")
+    assert state.claim_next(1e9).id == a2
+
+
+def test_a_retried_job_waits_and_holds_its_session_back_but_no_other(state: State, queue: Any) -> None:
+    a1, a2, b1 = queue("a"), queue("a"), queue("b")
+    state.claim_next(1e9)
+    job = state.retry_job(a1, not_before=2e9, reason="rate_limited")
+    assert (job.status, job.reason, job.attempts) == ("queued", "rate_limited", 1)
+    assert state.claim_next(1e9).id == b1
+    assert state.claim_next(1e9) is None
+    assert state.claim_next(2e9).id == a1
+    assert state.job(a1).attempts == 2
+    assert state.job(a2).status == "queued"
+
+
+def test_a_poison_job_is_set_aside_with_its_reason_and_blocks_nothing(state: State, queue: Any) -> None:
+    a1, a2 = queue("a"), queue("a")
+    state.claim_next(1e9)
+    assert state.fail_job(a1, "content_filter").to_json()["reason"] == "content_filter"
+    assert state.claim_next(1e9).id == a2
+    assert [job.id for job in state.jobs("failed")] == [a1]
+    assert state.count_jobs() == {"queued": 0, "sending": 1, "done": 0, "failed": 1, "dropped": 0}
+
+
+def test_a_job_can_be_dropped_unless_it_is_on_its_way_or_done(state: State, queue: Any) -> None:
+    a1, a2, a3 = queue("a"), queue("a"), queue("a")
+    state.drop_job(a2)
+    state.claim_next(1e9)
+    with pytest.raises(Conflict) as caught:
+        state.drop_job(a1)
+    assert caught.value.code == "job_sending"
+    state.finish_job(a1, "x")
+    with pytest.raises(Conflict) as caught:
+        state.drop_job(a1)
+    assert caught.value.code == "job_done"
+    assert state.claim_next(1e9).id == a3
+    assert state.drop_job(a2).status == "dropped"
+
+
+def test_what_is_sent_is_what_was_accepted(state: State, open_at: Any, talk: Any, escalation: Any) -> None:
+    asked = escalation("k", "s", "Mail <EMAIL_ADDRESS_1> about ünïcode \u2028 and emoji 🎈.")
+    job = state.enqueue(asked, "offline", request_id=state.accept_request("s", talk("q")), decision_id="d")
+    assert open_at().escalation(job.id) == asked
+    assert (job.idempotency_key, job.decision_id, job.repeated) == ("k", "d", False)
+
+
+def test_the_same_key_is_one_job(state: State, talk: Any, escalation: Any) -> None:
+    request_id = state.accept_request("s", talk("q"))
+    first = state.enqueue(escalation("k"), "offline", request_id=request_id)
+    assert state.enqueue(escalation("k"), "again", request_id=request_id) == first
+
+
+def test_an_escalation_that_a_client_waits_for_is_claimed_as_it_is_accepted(
+    state: State, open_at: Any, queue: Any, report: Any
+) -> None:
+    waiting = queue("a", not_before=2e9)
+    direct = state.job(queue("a", sending=True, decision_id="d"))
+    assert (direct.status, direct.attempts) == ("sending", 1)
+    assert state.claim_next(1e9) is None
+    done = state.finish_job(direct.id, "from the cloud")
+    assert done.answer == "from the cloud"
+    # The waiting client's side records the same answer with its report: still one answer.
+    state.finish_request(direct.request_id, "from the cloud", report("a", "cloud"))
+    answers = state.session("a").turns[1].answers
+    assert [(answer.text, answer.decision_id) for answer in answers] == [("from the cloud", "d")]
+    assert state.claim_next(2e9).id == waiting
+
+    lost = queue("a", sending=True)
+    recovered = open_at(owner=True).job(lost)
+    assert (recovered.status, recovered.repeated) == ("queued", True)
+
+
+def test_an_answer_counts_once(state: State, queue: Any) -> None:
+    job_id = queue("a")
+    state.finish_job(job_id, "first")
+    assert state.finish_job(job_id, "second").answer == "first"
+    assert state.fail_job(job_id, "late").status == "done"
+    assert len(state.session("a").turns[0].answers) == 1
+
+
+def test_a_job_in_flight_when_the_daemon_died_is_repeated_with_its_key(state: State, open_at: Any, queue: Any) -> None:
+    job_id = queue("a")
+    key = state.claim_next(1e9).idempotency_key
+    assert open_at().job(job_id).status == "sending"
+    job = open_at(owner=True).job(job_id)
+    assert (job.status, job.repeated, job.idempotency_key) == ("queued", True, key)
+    assert job.to_json()["repeated"] is True
+    assert state.claim_next(1e9).id == job_id
+
+
+def test_forgetting_a_session_drops_what_it_queued(state: State, queue: Any) -> None:
+    a1, a2, b1 = queue("a"), queue("a"), queue("b")
+    state.claim_next(1e9)
+    state.forget("a")
+    assert [(state.job(job).status, state.job(job).reason) for job in (a1, a2)] == [
+        ("dropped", "session_forgotten")
+    ] * 2
+    assert state.finish_job(a1, "too late").status == "dropped"
+    with pytest.raises(NotFound) as caught:
+        state.escalation(a1)
+    assert caught.value.code == "session_forgotten"
+    assert state.claim_next(1e9).id == b1
+    queue("a")
+    assert state.claim_next(1e9).session_id == "a"
+
+
+def test_threads_never_claim_the_same_job(state: State, queue: Any) -> None:
+    queued = {queue(f"s{index}") for index in range(24)}
+    with ThreadPoolExecutor(8) as threads:
+        claimed = [job.id for job in threads.map(lambda _: state.claim_next(1e9), range(30)) if job is not None]
+    assert len(claimed) == 24
+    assert set(claimed) == queued
+
+
+@pytest.mark.slow
+def test_two_processes_never_claim_the_same_job(state: State, home: Path, queue: Any) -> None:
+    queued = {queue(f"s{index % 7}") for index in range(60)}
+    claimers = [
+        subprocess.Popen([sys.executable, CLAIMER, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for claimer in claimers:
+        assert claimer.stdout.readline() == "ready\n"
+    outputs = []
+    for claimer in claimers:
+        claimer.stdin.write("go\n")
+        claimer.stdin.flush()
+    for claimer in claimers:
+        output, _ = claimer.communicate(timeout=120)
+        assert claimer.returncode == 0
+        outputs.append(output.split())
+    assert all(outputs)  # both had a share
+    assert sorted(outputs[0] + outputs[1]) == sorted(queued)
+    per_session = defaultdict(list)
+    for index in range(7):
+        for event in state.events(f"s{index}"):
+            if event.kind in {"job.sending", "job.done"}:
+                per_session[index].append((event.kind, event.parent))
+    for happened in per_session.values():
+        jobs = [job for kind, job in happened if kind == "job.sending"]
+        assert jobs == sorted(jobs)
+        assert happened == [(kind, job) for job in jobs for kind in ("job.sending", "job.done")]

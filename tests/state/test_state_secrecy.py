@@ -1,0 +1,114 @@
+"""Nothing that was said is in the files in the clear, and forgetting holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_bridge.protocol.envelope import Departure
+from cloud_bridge.protocol.problems import NotFound
+from edge_agent.state.mappings import StoredMapping
+from edge_agent.state.state import State
+
+SECRETS = ("Wilhelmina Achterberg", "w.achterberg@example.org", "NL91ABNA0417164300")
+ENTRIES = [
+    StoredMapping("<PERSON_1>", "PERSON", SECRETS[0]),
+    StoredMapping("<EMAIL_ADDRESS_1>", "EMAIL_ADDRESS", SECRETS[1]),
+    StoredMapping("<IBAN_CODE_1>", "IBAN_CODE", SECRETS[2]),
+]
+
+
+def raw(home: Path) -> bytes:
+    """Every byte of the home but the master key."""
+    files = [path for path in home.rglob("*") if path.is_file() and path.name != "master.key"]
+    assert {"state.db", "state.db-wal"} <= {path.name for path in files}
+    return b"".join(path.read_bytes() for path in files)
+
+
+@pytest.fixture
+def spoken(state: State, talk: Any, report: Any, escalation: Any) -> State:
+    text = f"I am {SECRETS[0]}, {SECRETS[1]}, {SECRETS[2]}."
+    state.add("s", ENTRIES)
+    request_id = state.accept_request("s", talk(text), {"note": text})
+    state.enqueue(escalation("k", "s", text), "offline", request_id=request_id)
+    state.record_departure("s", "d", Departure("p", "https://p.example", text.encode()))
+    state.finish_request(request_id, f"Hello {text}", report(note=text))
+    state.finish_job(state.claim_next(9e9).id, text)
+    state.append("opinion", "s", {"text": text})
+    return state
+
+
+def test_no_value_is_in_the_files(spoken: State, home: Path) -> None:
+    content = raw(home)
+    for secret in SECRETS:
+        for form in (secret, secret.split()[0], secret.lower(), secret.replace(" ", "")):
+            assert form.encode() not in content
+            assert form.encode("utf-16-le") not in content
+
+
+def test_files_are_for_their_owner_only(spoken: State, home: Path) -> None:
+    assert home.stat().st_mode & 0o777 == 0o700
+    for path in home.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_mappings_come_back_in_order_and_only_in_their_session(spoken: State, open_at: Any) -> None:
+    spoken.add("s", [StoredMapping("<PERSON_2>", "PERSON", "Ada")])
+    spoken.add("s", [])
+    loaded = open_at().load("s")
+    assert loaded == [*ENTRIES, StoredMapping("<PERSON_2>", "PERSON", "Ada")]
+    assert open_at().load("other") == []
+    assert SECRETS[0] not in repr(loaded)
+
+
+def test_forgetting_leaves_nothing_that_can_be_read(spoken: State, open_at: Any, home: Path) -> None:
+    other = open_at()
+    assert other.load("s")  # another process has the key in its memory
+    with spoken._log.reading() as tx:
+        _, wrapped = tx.key_row("s")
+    assert wrapped in raw(home)
+    events = spoken.events("s")
+
+    spoken.forget("s")
+
+    assert wrapped not in raw(home)  # the write-ahead file and free pages included
+    for state in (spoken, other, open_at()):
+        assert state.load("s") == []
+        assert state.sessions() == []
+        assert all(state.body(event) is None for event in events)
+        with pytest.raises(NotFound) as caught:
+            state.session("s")
+        assert caught.value.code == "session_forgotten"
+        with pytest.raises(NotFound):
+            state.decision(state._log._db.execute("SELECT id FROM decisions").fetchone()[0])
+        assert state.decisions() == []
+        assert state.history("s") == []
+    assert spoken.verify_ledger() == 1
+
+
+def test_forgetting_one_session_keeps_the_others(spoken: State, talk: Any) -> None:
+    spoken.accept_request("t", talk("stay"))
+    spoken.add("t", ENTRIES[:1])
+    spoken.forget("s")
+    assert spoken.load("t") == ENTRIES[:1]
+    assert [session.id for session in spoken.sessions()] == ["t"]
+
+
+def test_another_process_writes_under_the_new_key_after_forgetting(spoken: State, open_at: Any) -> None:
+    other = open_at()
+    other.load("s")
+    spoken.forget("s")
+    other.add("s", ENTRIES[:1])
+    assert open_at().load("s") == ENTRIES[:1]
+
+
+def test_forgetting_reaches_the_copies_made_before_upgrades(spoken: State, home: Path) -> None:
+    copy = home / "state.db.before-003"
+    spoken._log._db.execute("VACUUM INTO ?", [str(copy)])
+    with spoken._log.reading() as tx:
+        _, wrapped = tx.key_row("s")
+    assert wrapped in copy.read_bytes()
+    spoken.forget("s")
+    assert wrapped not in copy.read_bytes()

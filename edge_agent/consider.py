@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import anyio.to_thread
-
 from cloud_bridge.client import BridgeClient
+
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Usage
 from cloud_bridge.protocol.report import Intent

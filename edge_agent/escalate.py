@@ -8,19 +8,19 @@ still there, with its idempotency key.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 
 import anyio
 import anyio.to_thread
-
 from cloud_bridge.client import BridgeClient
+
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import Problem, Unavailable
+from cloud_bridge.providers.provider import OnDeparture
 from edge_agent.answer_record import cost_usd
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import MaskResult, mask
@@ -53,9 +53,7 @@ class Escalator:
 
     async def mask_conversation(self, conversation: Conversation, session_id: str) -> MaskResult:
         """The same for any conversation."""
-        return await mask(
-            conversation, detector=self._detector, vault=self._vault, session_id=session_id, note=True
-        )
+        return await mask(conversation, detector=self._detector, vault=self._vault, session_id=session_id, note=True)
 
     async def queue(self, turn: Turn, reason: str) -> Job:
         """Keep the turn's masked conversation for later. The job's id goes into the turn."""
@@ -67,7 +65,7 @@ class Escalator:
         """Exactly what would leave now. Sends nothing, keeps nothing."""
         return self._bridge.preview(self._escalation(turn, (await self.mask(turn)).masked))
 
-    async def answer(self, turn: Turn) -> AsyncIterator[Event]:
+    async def answer(self, turn: Turn) -> AsyncGenerator[Event]:
         """Send now, and pass on the restored answer.
 
         Where the bridge cannot answer, the job waits in the outbox (`defer: never`: it is set aside), and
@@ -107,9 +105,7 @@ class Escalator:
         turn.cost_usd += cost_usd(turn.events)
         turn.in_flight_job_id = job.id  # closed in one step with the answer, when the turn is recorded
 
-    async def deliver(
-        self, job: Job, record: Callable[[Departure], Awaitable[None]]
-    ) -> AsyncIterator[Event]:
+    async def deliver(self, job: Job, record: OnDeparture) -> AsyncGenerator[Event]:
         """Send a claimed job, with the key and the bytes it was accepted with, and restore the answer."""
         escalation = await anyio.to_thread.run_sync(self._state.escalation, job.id)
         restorer = StreamRestorer(await self._vault.session(job.session_id))
@@ -143,6 +139,4 @@ class Escalator:
 
     async def record(self, job: Job, departure: Departure) -> str:
         """Enter bytes into the ledger, durably, before they leave. Returns the entry's id."""
-        return await anyio.to_thread.run_sync(
-            self._state.record_departure, job.session_id, job.decision_id, departure
-        )
+        return await anyio.to_thread.run_sync(self._state.record_departure, job.session_id, job.decision_id, departure)

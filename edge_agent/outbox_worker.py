@@ -41,9 +41,7 @@ class Flushed:
 class OutboxWorker:
     """Runs as a task of the daemon; `flush` is the same work, at once, for someone who waits for it."""
 
-    def __init__(
-        self, *, state: State, escalator: Escalator, feed: Feed, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, state: State, escalator: Escalator, feed: Feed, now: Callable[[], float] = time.time) -> None:
         self._state = state
         self._escalator = escalator
         self._feed = feed
@@ -116,7 +114,6 @@ class OutboxWorker:
 
     async def _put_back(self, job: Job, problem: Unavailable) -> None:
         await self._escalator.put_back(job, problem, attempts=job.attempts)
-
 
     async def _report(self, job: Job, cost: float) -> dict[str, Any] | None:
         """The decision's report, brought up to date; None where the decision never was recorded."""

@@ -45,13 +45,17 @@ REQUESTS = (
     "When is my next electricity bill due?",
     "How long should I boil an egg?",
     CLAUSE,
-    "Draft a short e-mail to Rebecca Thornbury (rebecca.thornbury@example.com, +44 20 7946 0958) to move our meeting to Friday.",
+    "Draft an e-mail to Rebecca Thornbury (rebecca.thornbury@example.com, +44 20 7946 0958): meet on Friday instead.",
     "Which of our servers is slower to answer, 203.0.113.17 or 198.51.100.23? The first takes 80 ms, the second 35 ms.",
     "A train travels 120 km in 1.5 hours and then 200 km in 2.5 hours. What is its average speed over the whole trip?",
     "Natalia sold 48 clips in April and half as many in May. How many did she sell altogether? Explain step by step.",
     "Write a Python function that returns the longest palindromic substring of a string.",
     "Explain why the sum of two odd numbers is always even.",
     "Remember this for me: my social security number is 536-90-4399 and the password is hunter2-Kestrel!",
+)
+PLANTED = (
+    *("Lindqvist", "DE89", "example.org", "example.com", "Thornbury", "7946 0958"),
+    *("203.0.113.17", "536-90", "hunter2"),
 )
 OUTAGE = (
     "Write a Python function that merges two sorted lists into one sorted list.",
@@ -175,9 +179,7 @@ def run(console: Console, scratch: Path, models: Path) -> None:
             outage(console, edge, scratch, models, cloud_settings)
 
 
-def outage(
-    console: Console, edge: httpx.Client, scratch: Path, models: Path, cloud_settings: dict[str, str]
-) -> None:
+def outage(console: Console, edge: httpx.Client, scratch: Path, models: Path, cloud_settings: dict[str, str]) -> None:
     """Stop the upstream, ask, start it again, and watch the outbox."""
     pid = json.loads((scratch / "cloud" / "daemon.json").read_text())["pid"]
     os.kill(pid, 9)
@@ -197,12 +199,22 @@ def outage(
                 kind = "provisional" if answer["provisional"] else "revision"
                 console.print(f"  session outage-{n} · {kind}: {' '.join(answer['text'].split())[:120]}")
     ledger = edge.get("/edge/v1/ledger").json()["entries"]
-    sent = b"".join(
-        edge.get(f"/edge/v1/ledger/{entry['id']}").json()["body"].encode() for entry in ledger
-    ).decode()
-    planted = ("Lindqvist", "DE89", "example.org", "example.com", "Thornbury", "7946 0958", "203.0.113.17", "536-90", "hunter2")
+    sent = b"".join(edge.get(f"/edge/v1/ledger/{entry['id']}").json()["body"].encode() for entry in ledger).decode()
+    planted = (
+        "Lindqvist",
+        "DE89",
+        "example.org",
+        "example.com",
+        "Thornbury",
+        "7946 0958",
+        "203.0.113.17",
+        "536-90",
+        "hunter2",
+    )
     leaked = [value for value in planted if value in sent]
-    console.print(f"4. The ledger holds {len(ledger)} departures, {len(sent)} characters. Planted values in them: {leaked}")
+    console.print(
+        f"4. The ledger holds {len(ledger)} departures, {len(sent)} characters. Planted values in them: {leaked}"
+    )
 
 
 if __name__ == "__main__":

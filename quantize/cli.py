@@ -52,6 +52,7 @@ def convert(
     source_name: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A .gguf file, or a folder with config.json and *.safetensors.")
     ],
+    *,
     to: Annotated[Target, typer.Option(help="The format to make.")],
     type_name: Annotated[
         str | None,
@@ -117,3 +118,7 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -60,8 +60,7 @@ def interpreter(progress: Progress) -> Path:
     """
     home = place()
     wanted = _fingerprint()
-    mark = home / _MARK
-    if not mark.is_file() or mark.read_text("utf-8") != wanted:
+    if not _is_made(home, wanted):
         progress.advance(0, 0, "making the export environment (once; torch is large)")
         _make(home, wanted)
     return _python(home)
@@ -86,6 +85,11 @@ def _fingerprint() -> str:
     return f"{pinned} {TORCH} python {sys.version_info.major}.{sys.version_info.minor}\n"
 
 
+def _is_made(home: Path, mark: str) -> bool:
+    made_from = home / _MARK
+    return made_from.is_file() and made_from.read_text("utf-8") == mark
+
+
 def _make(home: Path, mark: str) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{home.name}-", dir=home.parent))
@@ -95,8 +99,9 @@ def _make(home: Path, mark: str) -> None:
         _pip(scratch, "--no-deps", "--require-hashes", "--requirement", str(requirements()))
         _pip(scratch, TORCH)
         (scratch / _MARK).write_text(mark, "utf-8")
-        shutil.rmtree(home, ignore_errors=True)
-        scratch.rename(home)
+        if not _is_made(home, mark):  # by another run of this command, in the meantime
+            shutil.rmtree(home, ignore_errors=True)
+            scratch.rename(home)
     except (OSError, subprocess.CalledProcessError) as error:
         raise _not_made(error) from error
     finally:

@@ -7,6 +7,8 @@ Prints one JSON object a line: {"step": what is going on}, at the end {"done": f
 exit status 1.
 """
 
+# ruff: noqa: PLC0415  # each step imports only what it needs: torch alone takes seconds
+
 from __future__ import annotations
 
 import argparse
@@ -17,6 +19,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ TASKS = {
 # which one scale for a whole activation tensor cannot give (cosine 0.96 to the same text alone; this: 1.0).
 BLOCK = 32
 INT8_ACTIVATIONS = 4
+TOOLS = ("onnxruntime", "optimum-onnx", "torch", "transformers")
 # Protocol buffers end at 2 GiB; beyond that the weights go into a file of their own.
 ONE_FILE_BYTES = 1_900_000_000
 
@@ -66,8 +70,7 @@ def main(arguments: list[str]) -> int:
 
 def say(line: Mapping[str, Any]) -> None:
     """One line to the command that started this."""
-    sys.__stdout__.write(json.dumps(line) + "\n")
-    sys.__stdout__.flush()
+    print(json.dumps(line), file=sys.__stdout__, flush=True)
 
 
 def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
@@ -115,15 +118,24 @@ def export(source: Path, out: Path, type_name: str) -> dict[str, Any]:
         name = config.get("model_type", "this")
         raise Refused("unsupported_architecture", f"optimum has no ONNX export for {name} models") from error
     say({"step": f"quantizing to {type_name}"})
-    quantize(raw / MODEL, out, type_name)
-    shutil.rmtree(raw / "onnx", ignore_errors=True)
+    quantize(raw / MODEL, out / MODEL, type_name)
     for file in sorted(raw.iterdir()):
-        if file.suffix in {".json", ".jinja", ".txt", ".model"}:
+        if file.suffix in {".json", ".jinja", ".model"}:
             kept = source / file.name
             shutil.copyfile(kept if kept.is_file() else file, out / file.name)
     shutil.rmtree(raw)
-    positions = config.get("max_position_embeddings")
-    return {"kind": kind, "context_length": positions, "hidden_size": config.get("hidden_size")}
+    return {
+        "kind": kind,
+        "context_length": context_length(source, config),
+        "tools": {name: version(name) for name in TOOLS},
+    }
+
+
+def context_length(source: Path, config: Mapping[str, Any]) -> int | None:
+    """What the model was trained to read: sentence encoders say less than they have positions for."""
+    sentences = source / "sentence_bert_config.json"
+    stated = json.loads(sentences.read_text("utf-8")).get("max_seq_length") if sentences.is_file() else None
+    return stated or config.get("max_position_embeddings")
 
 
 def task_of(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -135,44 +147,32 @@ def task_of(config: Mapping[str, Any]) -> tuple[str, str]:
     raise Refused("unsupported_architecture", "config.json names no causal language model, encoder or token classifier")
 
 
-def quantize(raw: Path, out: Path, type_name: str) -> None:
+def quantize(raw: Path, made: Path, type_name: str) -> None:
     """Matrices in blocks of `type_name`, embeddings with one 8-bit scale, all else as it was."""
     import onnx
-
-    model = onnx.load(str(raw))
-    if type_name in BITS:
-        model = _embeddings_in_int8(_matrices_in_blocks(model, BITS[type_name]), raw.parent)
-    onnx.save(
-        model,
-        str(out / MODEL),
-        save_as_external_data=model.ByteSize() > ONE_FILE_BYTES,
-        location=f"{MODEL}_data",
-    )
-
-
-def _matrices_in_blocks(model: Any, bits: int) -> Any:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    quantizer = MatMulNBitsQuantizer(
-        model, bits=bits, block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
+    model = onnx.load(str(raw))
+    if type_name not in BITS:
+        external = model.ByteSize() > ONE_FILE_BYTES
+        onnx.save(model, str(made), save_as_external_data=external, location=f"{made.name}_data")
+        return
+    blocks = MatMulNBitsQuantizer(
+        model, bits=BITS[type_name], block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
     )
-    quantizer.process()
-    return quantizer.model.model
-
-
-def _embeddings_in_int8(model: Any, scratch: Path) -> Any:
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    made = scratch / "embeddings.onnx"
+    blocks.process()
+    external = blocks.model.model.ByteSize() > ONE_FILE_BYTES
+    half_made = raw.with_name("blocks.onnx")
+    blocks.model.save_model_to_file(str(half_made), external)
     quantize_dynamic(
-        model,
+        str(half_made),
         str(made),
         op_types_to_quantize=["Gather"],
         weight_type=QuantType.QInt8,
-        use_external_data_format=model.ByteSize() > ONE_FILE_BYTES,
+        per_channel=True,
+        use_external_data_format=external,
     )
-    return onnx.load(str(made))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ DEFAULT_TYPE = "Q4_K_M"
 
 
 def types() -> dict[str, int]:
-    """The name and number of every type the library knows: "Q4_K_M", "F16", "IQ3_S", …"""
+    """The name and number of every type the library knows, such as "Q4_K_M" and "F16"."""
     import llama_cpp  # noqa: PLC0415  # an engine: half a second
 
     prefixes = ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
@@ -91,7 +92,7 @@ def _made(type_name: str, facts: dict[str, Any]) -> Made:
         kind="llm",
         format="gguf",
         quantization=type_name,
-        tools=("llama-cpp-python",),
+        tools={"llama-cpp-python": version("llama-cpp-python")},
         context_length=facts["context_length"],
         parameters=facts["parameters"],
         licence=facts["licence"],
@@ -100,7 +101,7 @@ def _made(type_name: str, facts: dict[str, Any]) -> Made:
 
 
 def _failure(source: Source, folder: Path, type_name: str, said: str | None) -> Problem:
-    """What llama.cpp's last words mean. It has no error codes; the tests hold these words against the locked version."""
+    """What llama.cpp's last words mean: it has no error codes. Tests hold these words against the locked version."""
     name = source.path.name
     again = "Fetch the source again and compare its sha256."
     if said is None:

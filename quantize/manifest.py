@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,19 @@ _SPDX = {"apache-2.0": "Apache-2.0", "mit": "MIT", "cc-by-4.0": "CC-BY-4.0", "bs
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a conversion says of its result. `kind` as in the catalog; `licence` where the weights carry one."""
+    """What a conversion says of its result.
+
+    `kind` as in the catalog; `tools` with their versions; `licence` where the weights themselves name one.
+    """
 
     kind: str
     format: str
     quantization: str
-    tools: tuple[str, ...]
+    tools: Mapping[str, str]
     context_length: int | None = None
     parameters: int | None = None
     licence: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
         ],
         "source": source.described(),
         "command": shlex.join(["edge-quantize", source.path.name, "--to", made.format, "--type", made.quantization]),
-        "tools": {name: version(name) for name in made.tools},
+        "tools": dict(made.tools),
         "notes": list(made.notes),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

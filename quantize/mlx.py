@@ -6,7 +6,9 @@ import contextlib
 import importlib.util
 import io
 import json
+import logging
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
@@ -55,7 +57,7 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
         kind="llm",
         format="mlx",
         quantization=type_name,
-        tools=("mlx", "mlx-lm"),
+        tools={name: version(name) for name in ("mlx", "mlx-lm")},
         context_length=config.get("max_position_embeddings"),
     )
 
@@ -63,6 +65,7 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
 def _convert(plain: Path, made: Path, bits: int) -> None:
     import mlx_lm  # noqa: PLC0415  # an optional engine
 
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints; stdout is ours
         try:
             mlx_lm.convert(str(plain), str(made), quantize=True, q_bits=bits, q_group_size=GROUP_SIZE)

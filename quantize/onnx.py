@@ -50,7 +50,7 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
         kind=facts["kind"],
         format="onnx",
         quantization=type_name,
-        tools=("onnxruntime",),
+        tools=facts["tools"],
         context_length=facts["context_length"],
         parameters=facts.get("parameters"),
     )

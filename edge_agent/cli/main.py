@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: ARG001, FBT001, FBT003 read by main
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT003 read by main
 ) -> None:
     """Options that every command takes."""
 

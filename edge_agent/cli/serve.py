@@ -20,7 +20,8 @@ from edge_agent.composition import running
 from edge_agent.settings import Settings, current_home
 
 CURL = """curl {url}/v1/chat/completions -H "Authorization: Bearer $(cat '{token}')" \\
-     -H 'Content-Type: application/json' -d '{{"model":"auto","messages":[{{"role":"user","content":"Say hello."}}]}}'"""
+     -H 'Content-Type: application/json' \\
+     -d '{{"model":"auto","messages":[{{"role":"user","content":"Say hello."}}]}}'"""
 
 
 def serve(
@@ -30,9 +31,7 @@ def serve(
 ) -> None:
     """Serve OpenAI-compatible clients on localhost."""
     home = current_home()
-    chosen: dict[str, Any] = {
-        key: value for key, value in (("host", host), ("port", port)) if value is not None
-    }
+    chosen: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings.load(home, os.environ, {"server": chosen})
     logging.basicConfig(level=logging.DEBUG if "--debug" in sys.argv else logging.WARNING)
     # One line a request at debug level would hold no text, but httpx logs URLs; keep the log quiet.

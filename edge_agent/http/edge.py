@@ -14,7 +14,8 @@ from cloud_bridge.protocol import openai_chat
 from cloud_bridge.protocol.fields import Fields
 from cloud_bridge.protocol.sse import encode_sse
 from edge_agent.http.openai import agent_request
-from edge_agent.http.requests import JsonObject, TheAgent, TheDaemon
+from edge_agent.http.requests import JsonObject, TheDaemon
+from edge_agent.readiness import current_status
 
 router = APIRouter(prefix="/edge/v1", tags=["edge"])
 
@@ -23,101 +24,110 @@ MAX_LABELS = 256
 
 
 @router.post("/classify")
-async def classify(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
+async def classify(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
     """The intent of each text, or the closest of `labels`."""
     fields = Fields(body)
     fields.require("texts")
     texts = list(fields.texts("texts", most=MAX_TEXTS))
     labels = list(fields.texts("labels", most=MAX_LABELS)) if fields.raw("labels") is not None else None
-    return {"results": [asdict(intent) for intent in await agent.classify(texts, labels)]}
+    return {"results": [asdict(intent) for intent in await daemon.tasks.classify(texts, labels)]}
 
 
 @router.post("/anonymize")
-async def anonymize(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
+async def anonymize(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
     """The text with every detected value replaced; the mapping stays here."""
     fields = Fields(body)
-    return await agent.anonymize(fields.required_text("text"), fields.text("mapping_id"))
+    return await daemon.tasks.anonymize(fields.required_text("text"), fields.text("mapping_id"))
 
 
 @router.post("/restore")
-async def restore(body: JsonObject, agent: TheAgent) -> dict[str, str]:
+async def restore(body: JsonObject, daemon: TheDaemon) -> dict[str, str]:
     """The text with its placeholders turned back."""
     fields = Fields(body)
-    return {"text": await agent.restore(fields.required_text("text"), fields.required_text("mapping_id"))}
+    return {"text": await daemon.tasks.restore(fields.required_text("text"), fields.required_text("mapping_id"))}
 
 
 @router.post("/explain")
-async def explain(body: JsonObject, agent: TheAgent, request: Request) -> dict[str, Any]:
+async def explain(body: JsonObject, daemon: TheDaemon, request: Request) -> dict[str, Any]:
     """What would happen to this chat request, and the exact bytes that would leave. Sends nothing."""
-    return await agent.explain(agent_request(openai_chat.decode_request(body), request))
+    found = await daemon.agent.explain(agent_request(openai_chat.decode_request(body), request))
+    sent = found.would_send
+    return {
+        "decision": found.report.to_json(),
+        "would_send": None
+        if sent is None
+        else {"provider": sent.provider, "url": sent.url, "body": sent.body.decode()},
+        "entities": [] if found.masked is None else [asdict(entity) for entity in found.masked.found],
+        "problem": None if found.problem is None else openai_chat.encode_error(found.problem)["error"],
+    }
 
 
 @router.get("/decisions")
-async def decisions(daemon: TheDaemon) -> dict[str, Any]:
+def decisions(daemon: TheDaemon) -> dict[str, Any]:
     """The newest decisions, newest first."""
     return {"decisions": daemon.state.decisions()}
 
 
 @router.get("/decisions/{decision_id}")
-async def decision(decision_id: str, daemon: TheDaemon) -> dict[str, Any]:
+def decision(decision_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One decision, with all it was made from."""
     return daemon.state.decision(decision_id)
 
 
 @router.get("/ledger")
-async def ledger(daemon: TheDaemon) -> dict[str, Any]:
+def ledger(daemon: TheDaemon) -> dict[str, Any]:
     """What left this device, newest first, without the bytes."""
     return {"entries": [entry.to_json(with_body=False) for entry in daemon.state.ledger(100)]}
 
 
 @router.get("/ledger/{entry_id}")
-async def ledger_entry(entry_id: str, daemon: TheDaemon) -> dict[str, Any]:
+def ledger_entry(entry_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One departure with its exact bytes."""
     return daemon.state.ledger_entry(entry_id).to_json()
 
 
 @router.get("/sessions")
-async def sessions(daemon: TheDaemon) -> dict[str, Any]:
+def sessions(daemon: TheDaemon) -> dict[str, Any]:
     """All sessions, newest first."""
     return {"sessions": [session.to_json() for session in daemon.state.sessions()]}
 
 
 @router.get("/sessions/{session_id}")
-async def session(session_id: str, daemon: TheDaemon) -> dict[str, Any]:
+def session(session_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One session's turns, with what was provisional and what revised it."""
     return {**daemon.state.session(session_id).to_json(), "history": daemon.state.history(session_id)}
 
 
 @router.get("/outbox")
-async def outbox(daemon: TheDaemon) -> dict[str, Any]:
+def outbox(daemon: TheDaemon) -> dict[str, Any]:
     """What waits to be sent, is being sent, or was."""
     return {"jobs": [job.to_json() for job in daemon.state.jobs() if job.deferred]}
 
 
 @router.post("/outbox/flush")
-async def flush(agent: TheAgent, _: JsonObject) -> dict[str, Any]:
+async def flush(daemon: TheDaemon, _: JsonObject) -> dict[str, Any]:
     """Try everything that waits, now."""
-    return await agent.flush_outbox()
+    return asdict(await daemon.outbox.flush())
 
 
 @router.get("/jobs/{job_id}")
-async def job(job_id: str, daemon: TheDaemon) -> dict[str, Any]:
+def job(job_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One queued request, and its answer once it is there."""
     return daemon.state.job(job_id).to_json()
 
 
 @router.get("/status")
-async def status(agent: TheAgent) -> dict[str, Any]:
+async def status(daemon: TheDaemon) -> dict[str, Any]:
     """What is loaded, queued and spent."""
-    return await agent.status()
+    return await current_status(daemon)
 
 
 @router.get("/events", response_class=StreamingResponse)
-async def events(agent: TheAgent) -> StreamingResponse:
+async def events(daemon: TheDaemon) -> StreamingResponse:
     """What happens in the daemon, as server-sent events. Ids and states only; never text."""
 
     async def stream() -> AsyncIterator[bytes]:
-        async for happening in agent.subscribe():
+        async for happening in daemon.feed.subscribe():
             yield encode_sse(json.dumps(happening), event=happening["type"])
 
     return StreamingResponse(stream(), media_type="text/event-stream")

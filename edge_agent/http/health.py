@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from edge_agent.http.requests import TheAgent
+from edge_agent.http.requests import TheDaemon
+from edge_agent.readiness import readiness
 
 router = APIRouter(tags=["health"])
 
@@ -19,9 +18,9 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(agent: TheAgent) -> JSONResponse:
+def readyz(daemon: TheDaemon) -> JSONResponse:
     """Everything an answer needs is there; otherwise 503 and what is missing."""
-    parts: dict[str, Any] = await agent.ready()
+    parts = readiness(daemon)
     ready = all(parts.values())
     return JSONResponse({"status": "ready" if ready else "not_ready", "parts": parts}, 200 if ready else 503)
 

@@ -25,7 +25,9 @@ class Metrics:
         self._bytes = Counter("edge_bytes_sent", "Bytes that left this device", registry=self._registry)
         self._cost = Counter("edge_cost_usd", "What escalations cost, in US dollars", registry=self._registry)
         self._seconds = Histogram("edge_answer_seconds", "Time to the whole answer", ["route"], registry=self._registry)
-        self._first = Histogram("edge_first_token_seconds", "Time to the first token", ["route"], registry=self._registry)
+        self._first = Histogram(
+            "edge_first_token_seconds", "Time to the first token", ["route"], registry=self._registry
+        )
         self._registry.register(_DaemonGauges(daemon))
 
     def count(self, events: Sequence[AnswerEvent]) -> Report:

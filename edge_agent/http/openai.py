@@ -7,7 +7,8 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -21,7 +22,9 @@ from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Problem
 from cloud_bridge.protocol.report import Report
 from edge_agent.http import problems
 from edge_agent.http.metrics import Metrics
-from edge_agent.http.requests import JsonObject, TheAgent, collect, edge_options, until_gone
+from edge_agent.http.requests import JsonObject, TheAgent, TheDaemon, collect, edge_options, until_gone
+from edge_agent.readiness import available_models
+from edge_agent.tasks import EMBEDDING_MODELS
 from edge_agent.turn import Request as AgentRequest
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -45,28 +48,47 @@ async def chat_completions(body: JsonObject, agent: TheAgent, request: Request) 
     chat = openai_chat.decode_request(body)
     metrics: Metrics = request.app.state.metrics
     answer = agent.answer(agent_request(chat, request))
-    identity = {"id": f"chatcmpl-{secrets.token_hex(12)}", "model": chat.model, "created": int(time.time())}
-    sampling = chat.conversation.sampling
-    shown = {"logprobs": sampling.logprobs, "top_logprobs": sampling.top_logprobs}
+    shape = _Shape.of(chat)
     try:
         if not chat.stream:
             events = await until_gone(request, collect(answer))
             report = metrics.count(events)
-            return _queued(report) if report.route == "queued" else JSONResponse(
-                openai_chat.encode_response(events, **identity, **shown)
-            )
+            return _queued(report) if report.route == "queued" else JSONResponse(shape.whole(events))
         first = await anext(answer)
     except Problem as problem:
         metrics.count_problem(problem)
         raise
     if isinstance(first, Report):
         return _queued(metrics.count([first]))
-    encoder = openai_chat.StreamEncoder(include_usage=chat.include_usage, **identity, **shown)
+    encoder = shape.encoder(include_usage=chat.include_usage)
     return StreamingResponse(
         _streamed(first, answer, encoder, metrics),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What OpenAI's objects repeat of the request."""
+
+    id: str
+    model: str
+    created: int
+    logprobs: bool
+    top_logprobs: int
+
+    @classmethod
+    def of(cls, chat: ChatRequest) -> Self:
+        sampling = chat.conversation.sampling
+        answer_id = f"chatcmpl-{secrets.token_hex(12)}"
+        return cls(answer_id, chat.model, int(time.time()), sampling.logprobs, sampling.top_logprobs)
+
+    def whole(self, events: list[AnswerEvent]) -> dict[str, Any]:
+        return openai_chat.encode_response(events, **asdict(self))
+
+    def encoder(self, *, include_usage: bool) -> openai_chat.StreamEncoder:
+        return openai_chat.StreamEncoder(**asdict(self), include_usage=include_usage)
 
 
 async def _streamed(
@@ -93,19 +115,21 @@ async def _streamed(
 
 
 def _queued(report: Report) -> Response:
-    return JSONResponse({"id": report.job_id, "status": "queued", "job_id": report.job_id, "edge": report.to_json()}, 202)
+    return JSONResponse(
+        {"id": report.job_id, "status": "queued", "job_id": report.job_id, "edge": report.to_json()}, 202
+    )
 
 
 @router.get("/models")
-async def models(agent: TheAgent) -> dict[str, Any]:
+def models(daemon: TheDaemon) -> dict[str, Any]:
     """`auto`, `local`, `cloud`, and every installed model."""
-    return {"object": "list", "data": [_model(entry) for entry in agent.available_models()]}
+    return {"object": "list", "data": [_model(entry) for entry in available_models(daemon)]}
 
 
 @router.get("/models/{model_id:path}")
-async def model(model_id: str, agent: TheAgent) -> dict[str, Any]:
+def model(model_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One of them."""
-    for entry in agent.available_models():
+    for entry in available_models(daemon):
         if entry["id"] == model_id:
             return _model(entry)
     raise NotFound(
@@ -118,7 +142,7 @@ def _model(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.post("/embeddings")
-async def embeddings(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
+async def embeddings(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
     """Unit vectors of 384 numbers, from the encoder that runs here."""
     fields = Fields(body)
     given = fields.require("input")
@@ -131,10 +155,10 @@ async def embeddings(body: JsonObject, agent: TheAgent) -> dict[str, Any]:
             param="input",
         )
     encoding = fields.choice("encoding_format", ("float", "base64")) or "float"
-    vectors, tokens = await agent.embed(texts, fields.text("model"))
+    vectors, tokens = await daemon.tasks.embed(texts, fields.text("model"))
     return {
         "object": "list",
-        "model": agent.embedding_model,
+        "model": EMBEDDING_MODELS[0],
         "data": [
             {"object": "embedding", "index": index, "embedding": _vector(vector, encoding)}
             for index, vector in enumerate(vectors)

@@ -54,7 +54,7 @@ def edge_options(edge: Mapping[str, Any]) -> EdgeOptions:
         task=fields.text("task"),
         deadline_ms=fields.integer("deadline_ms", 1),
         max_cost_usd=fields.number("max_cost_usd", 0, 1e6),
-        defer=cast(Defer, defer),
+        defer=cast("Defer", defer),
     )
 
 

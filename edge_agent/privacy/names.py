@@ -77,12 +77,11 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
 
     What a finder matched passes as it is.
     """
-    for span in spans:
+    for guess in spans:
+        span = _addressed(guess, text) if guess.type == "ADDRESS" else guess
         if span.score >= CERTAIN:
             yield span
             continue
-        if span.type == "ADDRESS":
-            span = _addressed(span, text)
         if span.type not in kinds.NAMED_BY_MODEL:
             if span.score >= _NUMBERS_FROM.get(span.type, 0.0):
                 yield _bare(span, text)

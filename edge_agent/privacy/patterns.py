@@ -15,13 +15,32 @@ Finder = Callable[[str], Iterator[Hit]]
 
 def card_number(text: str) -> Iterator[Hit]:
     """Payment cards: 12 to 19 digits whose Luhn sum is right; certain for a known issuer's, else to be announced."""
-    for match in _CARD.finditer(text):
-        digits = _digits(match.group())
-        if _luhn(digits):
-            yield match.start(), match.end(), 1.0 if _ISSUER.match(digits) else 0.3
+    groups = [match.span() for match in _DIGITS.finditer(text)]
+    after = 0
+    for first, (start, _) in enumerate(groups):
+        if start < after or (start > 0 and text[start - 1] == "+"):
+            continue
+        ends = list(_card_ends(text, groups, first))
+        if ends:
+            after, score = max(ends, key=lambda end: (end[1], end[0]))
+            yield start, after, score
 
 
-_CARD = re.compile(r"(?<![\w+.])\d(?:[ .\-\n]?\d){11,18}(?![\w])")
+def _card_ends(text: str, groups: list[tuple[int, int]], first: int) -> Iterator[tuple[int, float]]:
+    """Where a card that starts with the group of digits number `first` may end: a number may follow it."""
+    digits, end = "", groups[first][0]
+    for group_start, group_end in groups[first : first + 19]:
+        gap = text[end:group_start]
+        if digits and (len(gap) != 1 or gap not in " .-\n"):
+            return
+        digits, end = digits + text[group_start:group_end], group_end
+        if len(digits) > 19:
+            return
+        if len(digits) >= 12 and _luhn(digits):
+            yield end, 1.0 if _ISSUER.match(digits) else 0.3
+
+
+_DIGITS = re.compile(r"(?<![A-Za-z0-9])\d+(?![A-Za-z])")
 _ISSUER = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})$"  # Visa
     r"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}$"  # Mastercard
@@ -67,21 +86,31 @@ _EMAIL = re.compile(r"\w[\w!#$%&'*+/=?^`{|}~.\-]{0,63}@(?:[\w\-]{1,63}\.){1,8}[^
 def ip_address(text: str) -> Iterator[Hit]:
     """IPv4 and IPv6 addresses, but for the loopback, unspecified and broadcast ones, which name nobody."""
     for match in _IP.finditer(text):
-        found = match.group().partition("%")[0]
-        try:
-            address = ipaddress.ip_address(found)
-        except ValueError:
+        start, found = match.start(), match.group()
+        address = _address(found)
+        while address is None and ":" in found:  # "ip:2001:db8::1"
+            label, _, found = found.partition(":")
+            start += len(label) + 1
+            address = _address(found)
+        if address is None or address.is_unspecified or found in {"127.0.0.1", "::1", "255.255.255.255"}:
             continue
-        mute = address.is_loopback or address.is_unspecified or found == "255.255.255.255"
-        if not mute and any(character.isdigit() for character in found):
-            yield match.start(), match.end(), 1.0
+        if any(character.isdigit() for character in found):
+            yield start, match.end(), 1.0
+
+
+def _address(found: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(found)
+    except ValueError:
+        return None
 
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _IP = re.compile(
-    rf"(?<![\w.])(?<!\d:){_IPV4}(?!\.?\d)(?!\w)"
-    rf"|(?<![\w:.])(?=[0-9A-Fa-f]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{{2,39}}(?:{_IPV4})?(?:%\w+)?(?![\w:])"
+    rf"(?<![A-Za-z0-9.])(?<!\d:){_IPV4}(?!\.?\d)(?![A-Za-z])"
+    rf"|(?<![A-Za-z0-9:.])(?:[A-Za-z]{{0,12}}:)?(?=[0-9A-Fa-f]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{{2,39}}(?:{_IPV4})?"
+    r"(?:%[A-Za-z0-9]+)?(?![A-Za-z0-9:])"
 )
 
 
@@ -93,7 +122,9 @@ def us_ssn(text: str) -> Iterator[Hit]:
             yield match.start(), match.end(), 0.96 if match["mark"] else 0.3
 
 
-_SSN = re.compile(r"(?<![\w\-])(?P<area>\d{3})(?P<mark>[ \-.]?)(?P<group>\d\d)(?P=mark)(?P<serial>\d{4})(?![\w\-])")
+_SSN = re.compile(
+    r"(?<![A-Za-z0-9\-])(?P<area>\d{3})(?P<mark>[ \-.]?)(?P<group>\d\d)(?P=mark)(?P<serial>\d{4})(?![A-Za-z0-9\-])"
+)
 
 
 def url(text: str) -> Iterator[Hit]:
@@ -155,13 +186,20 @@ def phone_shape(text: str) -> Iterator[Hit]:
     for match in _PHONE.finditer(text):
         found = match.group()
         if 7 <= len(_digits(found)) <= 17 and not _DATE.fullmatch(found):
-            yield match.start(), match.end(), 0.75 if _TELLING_PHONE.match(found) else 0.3
+            telling = _TELLING_PHONE.match(found)
+            if telling is None:
+                yield match.start(), match.end(), 0.3
+            else:
+                yield match.start(), match.start() + telling.end(), 0.75
 
 
 _PHONE = re.compile(
-    r"(?<!\w)(?<!\d[.,:/\-])(?:\+|\(\+?|\d)[\d \u00a0().\-/]{5,22}\d(?:\s?(?:x|ext\.?)\s?\d{1,5})?(?![\w]|[.,:\-/]\d)"
+    r"(?<![A-Za-z0-9])(?<!\d[.,:/\-])(?:\+|\(\+?|\d)[\d \u00a0().\-/]{5,22}\d"
+    r"(?:\s?(?:x|ext\.?)\s?\d{1,5})?(?![A-Za-z0-9]|[.,:\-/]\d)"
 )
-_TELLING_PHONE = re.compile(r"(?:\+?1[ .\-])?\(\d{3}\) ?\d{3}[ .\-]\d{4}|(?:\+?1[ .\-])?\d{3}([ .\-])\d{3}\1\d{4}$")
+_TELLING_PHONE = re.compile(
+    r"(?:\+?1[ .\-])?\(\d{3}\) ?\d{3}[ .\-]\d{4}|(?:\+?1[ .\-])?\d{3}([ .\-])\d{3}\1\d{4}(?!\d)"
+)
 _DATE = re.compile(
     r"(?:\d{4}[./\- ]\d{1,2}[./\- ]\d{1,2}|\d{1,2}[./\- ]\d{1,2}[./\- ]\d{4})(?: \d{1,2})?|\d{4} ?- ?\d{4}"
 )

@@ -14,9 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import phonenumbers
 import spacy
-import tldextract
 from presidio_analyzer import (
     AnalyzerEngine,
     ContextAwareEnhancer,
@@ -43,7 +41,7 @@ from presidio_analyzer.predefined_recognizers import (
     UsPassportRecognizer,
 )
 
-from edge_agent.privacy import kinds, patterns, secrets
+from edge_agent.privacy import contacts, kinds, patterns, secrets
 from edge_agent.privacy.patterns import Finder, Hit
 from edge_agent.privacy.rampart import TYPES, Rampart
 
@@ -52,29 +50,6 @@ THRESHOLD = 0.4
 CONTEXT_GAIN = 0.4
 _BEFORE, _AFTER = 60, 25  # characters in which a context word counts
 _SPACY_SCORE = 0.7
-
-PHONE_REGIONS = (
-    "US",
-    "GB",
-    "DE",
-    "FR",
-    "ES",
-    "IT",
-    "NL",
-    "BE",
-    "AT",
-    "CH",
-    "PL",
-    "PT",
-    "IE",
-    "SE",
-    "DK",
-    "NO",
-    "FI",
-    "IN",
-    "AU",
-    "BR",
-)
 
 
 class NerOnly(SpacyNlpEngine):  # type: ignore[misc]  # Presidio has no types
@@ -191,41 +166,6 @@ def _result(recognizer: EntityRecognizer, entity: str, start: int, end: int, sco
     return RecognizerResult(entity, start, end, score, recognition_metadata=metadata)
 
 
-def email_finder() -> Finder:
-    """E-mail addresses; certain where the domain ends in a public suffix. Never fetches the suffix list."""
-    suffixes = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)
-
-    def find(text: str) -> Iterator[Hit]:
-        for start, end, score in patterns.email(text):
-            domain = text[start:end].rpartition("@")[2]
-            yield start, end, 1.0 if suffixes(domain).suffix else score
-
-    return find
-
-
-def phone_number(text: str) -> Iterator[Hit]:
-    """Telephone numbers: with a country code, of a telling shape, or possible in one of `PHONE_REGIONS`."""
-    for start, end, score in patterns.phone_shape(text):
-        found = text[start:end]
-        if found.startswith(("+", "(+", "00")):
-            international = "+" + found.removeprefix("(").removeprefix("+").removeprefix("00")
-            yield start, end, 0.96 if _valid(international, None) else score
-        elif score >= THRESHOLD:
-            yield start, end, score
-        elif found.startswith(("0", "(")) and any(_valid(found, region) for region in PHONE_REGIONS):
-            yield start, end, 0.6
-        else:
-            yield start, end, 0.1  # a number, unless a word beside it calls it a telephone
-
-
-def _valid(number: str, region: str | None) -> bool:
-    try:
-        parsed = phonenumbers.parse(number, region)
-    except phonenumbers.NumberParseException:
-        return False
-    return phonenumbers.is_possible_number(parsed) if region is None else phonenumbers.is_valid_number(parsed)
-
-
 def build(spacy_folder: Path, rampart_folder: Path | None) -> AnalyzerEngine:
     """An analyzer for English on these folders' models. Raises whatever their loaders raise."""
     quiet()
@@ -241,29 +181,10 @@ def build(spacy_folder: Path, rampart_folder: Path | None) -> AnalyzerEngine:
     )
 
 
-_PHONE_WORDS = (
-    *(
-        "phone",
-        "telephone",
-        "tel",
-        "cell",
-        "cellphone",
-        "mobile",
-        "mob",
-        "call",
-        "fax",
-        "landline",
-        "office",
-        "whatsapp",
-    ),
-    *("sms", "text me", "phone_number", "contact number", "phone number"),
-)
-
-
 def _recognizers() -> Iterator[EntityRecognizer]:
     yield SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"])
-    yield Found("PHONE_NUMBER", phone_number, _PHONE_WORDS)
-    yield Found("EMAIL_ADDRESS", email_finder())
+    yield Found("PHONE_NUMBER", contacts.phone_number, contacts.PHONE_WORDS)
+    yield Found("EMAIL_ADDRESS", contacts.email_finder())
     yield Found(
         "CREDIT_CARD", patterns.card_number, ("card", "credit", "debit", "visa", "mastercard", "amex", "maestro")
     )

@@ -12,7 +12,7 @@ from cloud_bridge.protocol.envelope import conversation_to_json, event_from_json
 from cloud_bridge.protocol.events import Event, Finish
 from cloud_bridge.protocol.problems import Unavailable
 from edge_agent.runtimes.runtime import LlmSpec
-from edge_agent.runtimes.worker_process import WorkerProcess
+from edge_agent.runtimes.worker_process import WorkerProcess, stopped
 
 _FIRST_BACK_OFF_S = 0.5
 _LONGEST_BACK_OFF_S = 60.0
@@ -89,8 +89,15 @@ class LlamaCppRuntime:
         if self._starting is None:
             self._check_back_off()
             self._starting = asyncio.create_task(self._start())
-        # Whoever joins may leave without stopping the start for the others.
-        return await asyncio.shield(self._starting)
+        starting = self._starting
+        try:
+            # Whoever joins may leave without stopping the start for the others.
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if starting.cancelled() and task is not None and not task.cancelling():
+                raise stopped() from None
+            raise
 
     async def _start(self) -> WorkerProcess:
         try:

@@ -12,6 +12,13 @@ from edge_agent.privacy.mapping import MappingEntry
 from edge_agent.privacy.vault import Vault
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What loads the models takes seconds."""
+    for item in items:
+        if {"detector", "models_home"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 class MemoryStore:
     """Keeps mappings as long as it lives."""
 

@@ -1,0 +1,120 @@
+"""`edge-agent doctor`: what is wrong here, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from cloud_bridge.protocol.problems import Problem
+from edge_agent.cli.client import DaemonClient
+from edge_agent.cli.output import JsonFlag, print_json, print_table
+from edge_agent.composition import open_state, open_store
+from edge_agent.settings import Settings, current_home
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Literal["ok", "note", "bad"]
+    detail: str
+
+
+def doctor(json: JsonFlag = False) -> None:
+    """Check the home, the settings, the models, the state and the daemon."""
+    found = list(_examine(current_home()))
+    if json:
+        print_json({"findings": [asdict(finding) for finding in found]})
+    else:
+        print_table(("", "", ""), [(f.verdict, f.what, f.detail) for f in found], empty="")
+    if any(finding.verdict == "bad" for finding in found):
+        raise typer.Exit(1)
+
+
+def _examine(home: Path) -> Iterator[Finding]:
+    yield Finding("home", "ok", str(home))
+    yield _checked("settings", lambda: _settings(home))
+    yield from _token(home)
+    yield from _models(home)
+    if (home / "state.db").exists():
+        yield _checked("state", lambda: _state(home))
+        yield _checked("ledger", lambda: _ledger(home))
+    yield from _engines()
+    yield _daemon(home)
+
+
+def _checked(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", check())
+    except Problem as problem:
+        return Finding(what, "bad", str(problem))
+
+
+def _settings(home: Path) -> str:
+    settings = Settings.load(home, os.environ)
+    providers = settings.bridge.providers
+    missing = [p.api_key_env for p in providers if p.api_key_env and not os.environ.get(p.api_key_env)]
+    detail = f"bridge {settings.bridge.mode}, {len(providers)} providers"
+    return detail + (f"; not set in this shell: {', '.join(missing)}" if missing else "")
+
+
+def _token(home: Path) -> Iterator[Finding]:
+    path = home / "token"
+    if not path.exists():
+        yield Finding("token", "note", "made by the first `edge-agent serve`")
+    elif os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield Finding("token", "bad", f"others can read {path}. Run: chmod 600 '{path}'; edge-agent token rotate")
+    else:
+        yield Finding("token", "ok", str(path))
+
+
+def _models(home: Path) -> Iterator[Finding]:
+    entries = open_store(home).list()
+    installed = [entry.manifest for entry in entries if entry.installed]
+    llms = [manifest.id for manifest in installed if manifest.kind == "llm"]
+    yield (
+        Finding("language models", "ok", ", ".join(llms))
+        if llms
+        else Finding("language models", "bad", "none installed. Run: edge-agent models pull --default")
+    )
+    for entry in entries:
+        if entry.manifest.kind in {"ner_pipeline", "token_classifier"} and not entry.installed:
+            hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {entry.manifest.id}"
+            yield Finding(entry.manifest.id, "bad", hint)
+
+
+def _state(home: Path) -> str:
+    with open_state(home) as state:
+        state.check()
+        jobs = state.count_jobs()
+    return f"{home / 'state.db'} is whole; {jobs['queued']} jobs wait, {jobs['failed']} failed"
+
+
+def _ledger(home: Path) -> str:
+    with open_state(home) as state:
+        return f"{state.verify_ledger()} entries, none altered"
+
+
+def _engines() -> Iterator[Finding]:
+    for package, extra in (("llama-cpp-python", ""), ("onnxruntime", ""), ("mlx-lm", "mlx")):
+        try:
+            yield Finding(package, "ok", version(package))
+        except PackageNotFoundError:
+            hint = f"not installed; for MLX models: pip install 'edge-agent[{extra}]'" if extra else "not installed"
+            yield Finding(package, "note" if extra else "bad", hint)
+
+
+def _daemon(home: Path) -> Finding:
+    try:
+        status = DaemonClient.from_home(home).get("/edge/v1/status")
+    except Problem as problem:
+        return Finding("daemon", "note", str(problem))
+    return Finding("daemon", "ok", f"pid {status['pid']}, up {status['uptime_s']} s, ready: {status['ready']}")

@@ -1,0 +1,161 @@
+"""Where everything is built and wired: the one place that makes adapters, and the one that sees `Settings`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from cloud_bridge.bridge import Bridge
+from cloud_bridge.client import BridgeClient, BridgeOff, EmbeddedBridge, RemoteBridge
+from cloud_bridge.device_key import DeviceKey
+from cloud_bridge.providers.config import ProviderConfig
+from cloud_bridge.providers.provider import Provider
+from edge_agent.agent import Agent
+from edge_agent.consider import Considerer, LocalModels, Policy
+from edge_agent.escalate import Escalator
+from edge_agent.feed import Feed
+from edge_agent.models.bundled import bundled_path
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.memory import default_budget_mb
+from edge_agent.models.store import ModelStore
+from edge_agent.outbox_worker import OutboxWorker
+from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
+from edge_agent.privacy.vault import Vault
+from edge_agent.record import Recorder
+from edge_agent.routing.difficulty import Difficulty
+from edge_agent.routing.intent import IntentClassifier
+from edge_agent.runtimes.encoder import Encoder
+from edge_agent.runtimes.pool import Pool
+from edge_agent.runtimes.runtime import LlmSpec
+from edge_agent.settings import BridgeSettings, Settings
+from edge_agent.state.keys import KeyRing
+from edge_agent.state.state import State
+from edge_agent.tasks import Tasks
+from edge_agent.token import Token
+
+ENCODER = "all-minilm-l6-v2-int8"
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon's parts, for the doors."""
+
+    home: Path
+    settings: Settings
+    offline: bool
+    token: Token
+    agent: Agent
+    tasks: Tasks
+    outbox: OutboxWorker
+    feed: Feed
+    store: ModelStore
+    models: LocalModels
+    pool: Pool
+    state: State
+    bridge: BridgeClient
+    detector: Detector
+    started_at: float
+
+
+def open_store(home: Path) -> ModelStore:
+    """The home's models."""
+    return ModelStore(home / "models", Catalog.load())
+
+
+def open_state(home: Path, *, owner: bool = False) -> State:
+    """The home's state. `owner` for the daemon alone: it recovers what a dead one left."""
+    return State.open(home / "state.db", KeyRing.open(home), owner=owner)
+
+
+@asynccontextmanager
+async def running(home: Path, settings: Settings, *, offline: bool = False) -> AsyncIterator[Daemon]:
+    """A daemon that works until the block ends; then everything it started is stopped and closed."""
+    async with AsyncExitStack() as stack:
+        state = stack.enter_context(open_state(home, owner=True))
+        store = open_store(home)
+        budget_mb = settings.models.ram_budget_mb or default_budget_mb()
+        models = LocalModels(store, default=settings.models.default, ram_budget_mb=budget_mb)
+        pool = Pool(lambda model_id: _spec(store, model_id), budget_mb, settings.models.keep_alive_s)
+        stack.push_async_callback(pool.close)
+        http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False))
+        bridge = BridgeOff() if offline else _bridge(home, settings.bridge, http)
+        stack.push_async_callback(bridge.close)
+        feed = Feed()
+        # Not looked for until the first text: without its models the daemon serves, and nothing leaves.
+        detector = Detector(store.root / SPACY_MODEL, store.root / RAMPART_MODEL)
+        escalator = Escalator(detector=detector, vault=Vault(state), bridge=bridge, state=state)
+        encoder = Encoder(bundled_path(f"encoders/{ENCODER}"))
+        intents = IntentClassifier(encoder.embed, bundled_path("heads/intent"))
+        considerer = Considerer(
+            encoder=encoder,
+            intents=intents,
+            difficulty=Difficulty(bundled_path("heads/difficulty")),
+            models=models,
+            bridge=bridge,
+            state=state,
+            policy=_policy(settings),
+        )
+        outbox = OutboxWorker(state=state, escalator=escalator, feed=feed)
+        daemon = Daemon(
+            home=home,
+            settings=settings,
+            offline=offline,
+            token=Token.ensure(home),
+            agent=Agent(considerer=considerer, pool=pool, escalator=escalator, recorder=Recorder(state, feed)),
+            tasks=Tasks(encoder=encoder, intents=intents, detector=detector, vault=Vault(state), new_id=state.new_id),
+            outbox=outbox,
+            feed=feed,
+            store=store,
+            models=models,
+            pool=pool,
+            state=state,
+            bridge=bridge,
+            detector=detector,
+            started_at=time.time(),
+        )
+        if bridge.configured:
+            await stack.enter_async_context(_background(outbox))
+        yield daemon
+
+
+@asynccontextmanager
+async def _background(outbox: OutboxWorker) -> AsyncIterator[None]:
+    task = asyncio.create_task(outbox.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _spec(store: ModelStore, model_id: str) -> LlmSpec:
+    manifest = store.catalog.get(model_id)
+    return LlmSpec(model_id, store.file(model_id), manifest.context_length or 2048, manifest.ram_mb)
+
+
+def _bridge(home: Path, settings: BridgeSettings, http: httpx.AsyncClient) -> BridgeClient:
+    if settings.mode == "remote":
+        return RemoteBridge(settings.url, DeviceKey.load_or_create(home / "keys" / "device.key"), http)
+    if settings.mode == "off" or not settings.providers:
+        return BridgeOff()
+    configs = [ProviderConfig(**provider.model_dump()) for provider in settings.providers]
+    return EmbeddedBridge(Bridge([Provider(config, http) for config in configs]))
+
+
+def _policy(settings: Settings) -> Policy:
+    first = settings.bridge.providers[0] if settings.bridge.providers else None
+    return Policy(
+        cloud=settings.routing.cloud,
+        never_leave=frozenset(settings.privacy.never_leave),
+        usd_per_day=settings.budget.usd_per_day,
+        usd_per_mtok_in=first.usd_per_mtok_in if first else 0.0,
+        usd_per_mtok_out=first.usd_per_mtok_out if first else 0.0,
+    )

@@ -1,0 +1,65 @@
+"""What the daemon has, lacks and does, for `/readyz`, `status`, `doctor` and `/v1/models`."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio.to_thread
+
+from edge_agent import __version__
+from edge_agent.composition import Daemon
+from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL
+
+
+def readiness(daemon: Daemon) -> dict[str, bool]:
+    """What an answer needs, and whether it is there. Privacy's models count only where something could leave."""
+    installed = {entry.manifest.id for entry in daemon.store.list() if entry.installed}
+    parts = {
+        "model": daemon.models.default() is not None or daemon.bridge.configured,
+        "encoder": any(m.kind == "encoder" and m.id in installed for m in daemon.store.catalog.entries),
+    }
+    if daemon.bridge.configured:
+        parts["privacy"] = {SPACY_MODEL, RAMPART_MODEL} <= installed
+    return parts
+
+
+def available_models(daemon: Daemon) -> list[dict[str, Any]]:
+    """What `model` may say: the three routes, then every installed language model."""
+    default = daemon.models.default()
+    routes = [("auto", "edge-agent"), ("local", default.id if default else "nothing installed"), ("cloud", "providers")]
+    entries: list[dict[str, Any]] = [{"id": name, "owned_by": owner, "kind": "route"} for name, owner in routes]
+    entries.extend(
+        {
+            "id": manifest.id,
+            "owned_by": "local",
+            "kind": manifest.kind,
+            "context_length": manifest.context_length,
+            "licence": manifest.licence,
+        }
+        for manifest in daemon.models.installed()
+    )
+    return entries
+
+
+async def current_status(daemon: Daemon) -> dict[str, Any]:
+    """What `edge-agent status` shows."""
+    default = await anyio.to_thread.run_sync(daemon.models.default)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "home": str(daemon.home),
+        "uptime_s": round(time.time() - daemon.started_at),
+        "ready": all((await anyio.to_thread.run_sync(readiness, daemon)).values()),
+        "default_model": default.id if default else None,
+        "loaded_models": [loaded.model_id for loaded in daemon.pool.loaded()],
+        "bridge": "off" if daemon.offline else daemon.settings.bridge.mode,
+        "cloud_configured": daemon.bridge.configured,
+        "cloud_reachable": daemon.bridge.configured and await daemon.bridge.reachable(),
+        "calibrated": False,
+        "outbox": await anyio.to_thread.run_sync(daemon.state.count_jobs),
+        "spent_today_usd": await anyio.to_thread.run_sync(daemon.state.spent_since, midnight),
+    }

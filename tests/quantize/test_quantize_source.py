@@ -1,0 +1,152 @@
+"""What may be converted, and what is known of it before any work is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
+from quantize import gguf, manifest, mlx, onnx, source
+from quantize.artifact import building, check_space
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model in Hugging Face form, as far as its outside goes."""
+    home = tmp_path / "Some-Model"
+    home.mkdir()
+    (home / "config.json").write_text("{}")
+    (home / "tokenizer.json").write_text("{}")
+    (home / "model.safetensors").write_bytes(_safetensors())
+    return home
+
+
+def _safetensors() -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(16)
+
+
+def _gguf(path: Path) -> Path:
+    path.write_bytes(b"GGUF" + bytes(60))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-instruct"),
+        ("qwen2.5-coder-1.5b-instruct-q4_k_m.gguf", "qwen2.5-coder-1.5b-instruct"),
+        ("Model-IQ3_XXS.gguf", "model"),
+        ("Model F16.gguf", "model-f16"),
+        ("llama-3.gguf", "llama-3"),
+    ],
+)
+def test_a_name_loses_only_how_the_source_was_quantized(tmp_path: Path, file: str, name: str) -> None:
+    assert source.find(str(_gguf(tmp_path / file))).name == name
+
+
+def test_a_folder_is_described_by_the_files_that_decide(folder: Path) -> None:
+    described = source.find(str(folder)).described()
+    assert described["name"] == "Some-Model"
+    assert [file["path"] for file in described["files"]] == ["model.safetensors", "config.json", "tokenizer.json"]
+    assert all(len(file["sha256"]) == 64 for file in described["files"])
+
+
+def test_a_missing_source_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as caught:
+        source.find(str(tmp_path / "nothing"))
+    assert caught.value.code == "source_not_found"
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.gguf").write_text("hello")
+    with pytest.raises(InvalidRequest) as caught:
+        source.find(str(tmp_path / "notes.gguf"))
+    assert caught.value.code == "not_a_model"
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_what_a_folder_lacks_is_named(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    with pytest.raises(InvalidRequest, match=missing.removeprefix("model")):
+        source.find(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("weights", "code"),
+    [
+        (_safetensors()[:-1], "model_truncated"),
+        (_safetensors()[:30], "model_unreadable"),
+        (b"", "model_unreadable"),
+        ((10).to_bytes(8, "little") + b"[1, 2, 33]", "model_unreadable"),
+        (b"\xff" * 100, "model_unreadable"),
+    ],
+)
+def test_damaged_safetensors_are_told_apart(folder: Path, weights: bytes, code: str) -> None:
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(Broken) as caught:
+        source.find(str(folder))
+    assert caught.value.code == code
+    assert "sha256" in caught.value.hint
+
+
+def test_the_licence_comes_from_the_model_card(folder: Path) -> None:
+    (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n")
+    assert manifest.licence_of(source.find(str(folder))) == "Apache-2.0"
+
+
+def test_the_licence_comes_from_the_manifest_beside_the_weights(tmp_path: Path) -> None:
+    path = _gguf(tmp_path / "m.gguf")
+    (tmp_path / "manifest.json").write_text('{"licence": "MIT", "files": [{"path": "m.gguf"}]}')
+    assert manifest.licence_of(source.find(str(path))) == "MIT"
+    other = _gguf(tmp_path / "other.gguf")
+    assert manifest.licence_of(source.find(str(other))) is None
+
+
+@pytest.mark.parametrize("target", [gguf, onnx, mlx])
+def test_an_unknown_type_is_refused_with_those_there_are(target: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        target.check_type("Q77")  # type: ignore[attr-defined]
+    assert caught.value.code == "unknown_type"
+    assert target.DEFAULT_TYPE in caught.value.hint  # type: ignore[attr-defined]
+
+
+def test_every_type_of_the_library_has_its_name() -> None:
+    assert {"F32", "F16", "BF16", "Q8_0", "Q4_K_M", "Q3_K_M", "IQ4_XS", "TQ2_0"} <= gguf.types().keys()
+    assert gguf.check_type("q4_k_m") == "Q4_K_M"
+    assert gguf.types()["Q8_0"] == 7
+
+
+def test_an_artifact_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError), building(out) as scratch:
+        scratch.joinpath("half").write_text(scratch.joinpath("missing").read_text())
+    assert list(tmp_path.iterdir()) == []
+    with building(out) as scratch:
+        (scratch / "whole").write_text("x")
+        assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "whole").read_text() == "x"
+
+
+def test_an_artifact_never_replaces_another(tmp_path: Path) -> None:
+    with pytest.raises(Conflict) as caught, building(tmp_path):
+        pass
+    assert caught.value.code == "already_exists"
+    assert "--out" in caught.value.hint
+
+
+def test_more_than_the_disk_holds_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable) as caught:
+        check_space(tmp_path, 1 << 60)
+    assert caught.value.code == "disk_full"
+    assert "--out" in caught.value.hint
+    check_space(tmp_path, 1)
+
+
+def test_a_system_error_of_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(Problem) as caught, building(tmp_path / "out"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.code == "disk_full"

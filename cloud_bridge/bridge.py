@@ -125,7 +125,7 @@ class Bridge:
         try:
             provider = await self._first_answer(call, key, escalation, on_departure)
         except Exception as error:
-            code = error.code if isinstance(error, Problem) else "internal_error"
+            code = error.code if isinstance(error, Problem | _NotRecorded) else "internal_error"
             await anyio.to_thread.run_sync(self._store.fail, *key, code)
             raise
         log.info("%s answered", provider)
@@ -198,6 +198,8 @@ class Bridge:
 
 class _NotRecorded(Exception):
     """`on_departure` raised."""
+
+    code = "not_recorded"
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()

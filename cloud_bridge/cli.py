@@ -78,6 +78,8 @@ async def _serve(settings: BridgeSettings, database: BridgeDatabase, listener: s
     config = uvicorn.Config(
         build_app(lambda: running(settings, database)),
         log_config=None,
+        lifespan="on",
+        ws="none",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,

@@ -10,13 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
-from cloud_bridge.bridge import Bridge
-from cloud_bridge.client import BridgeClient, BridgeOff, EmbeddedBridge, RemoteBridge
+from cloud_bridge.client import BridgeClient, BridgeOff, RemoteBridge, embedded_bridge
 from cloud_bridge.device_key import DeviceKey
+from cloud_bridge.outbound import open_http
 from cloud_bridge.providers.config import ProviderConfig
-from cloud_bridge.providers.provider import Provider
 from edge_agent.agent import Agent
 from edge_agent.consider import Considerer, LocalModels, Policy
 from edge_agent.escalate import Escalator
@@ -84,13 +81,13 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         models = LocalModels(store, default=settings.models.default, ram_budget_mb=budget_mb)
         pool = Pool(lambda model_id: _spec(store, model_id), budget_mb, settings.models.keep_alive_s)
         stack.push_async_callback(pool.close)
-        http = await stack.enter_async_context(httpx.AsyncClient(follow_redirects=False))
-        bridge = BridgeOff() if offline else _bridge(home, settings.bridge, http)
-        stack.push_async_callback(bridge.close)
+        bridge = BridgeOff() if offline else await stack.enter_async_context(_bridge(home, settings.bridge))
         feed = Feed()
         # Not looked for until the first text: without its models the daemon serves, and nothing leaves.
         detector = Detector(store.root / SPACY_MODEL, store.root / RAMPART_MODEL)
-        escalator = Escalator(detector=detector, vault=Vault(state), bridge=bridge, state=state)
+        # One vault: its locks keep two requests of a session from numbering two people alike.
+        vault = Vault(state)
+        escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state)
         encoder = Encoder(bundled_path(f"encoders/{ENCODER}"))
         intents = IntentClassifier(encoder.embed, bundled_path("heads/intent"))
         considerer = Considerer(
@@ -109,7 +106,7 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
             offline=offline,
             token=Token.ensure(home),
             agent=Agent(considerer=considerer, pool=pool, escalator=escalator, recorder=Recorder(state, feed)),
-            tasks=Tasks(encoder=encoder, intents=intents, detector=detector, vault=Vault(state), new_id=state.new_id),
+            tasks=Tasks(encoder=encoder, intents=intents, detector=detector, vault=vault, new_id=state.new_id),
             outbox=outbox,
             feed=feed,
             store=store,
@@ -141,13 +138,17 @@ def _spec(store: ModelStore, model_id: str) -> LlmSpec:
     return LlmSpec(model_id, store.file(model_id), manifest.context_length or 2048, manifest.ram_mb)
 
 
-def _bridge(home: Path, settings: BridgeSettings, http: httpx.AsyncClient) -> BridgeClient:
+@asynccontextmanager
+async def _bridge(home: Path, settings: BridgeSettings) -> AsyncIterator[BridgeClient]:
     if settings.mode == "remote":
-        return RemoteBridge(settings.url, DeviceKey.load_or_create(home / "keys" / "device.key"), http)
-    if settings.mode == "off" or not settings.providers:
-        return BridgeOff()
-    configs = [ProviderConfig(**provider.model_dump()) for provider in settings.providers]
-    return EmbeddedBridge(Bridge([Provider(config, http) for config in configs]))
+        async with open_http() as http:
+            yield RemoteBridge(settings.url, DeviceKey.load_or_create(home / "keys" / "device.key"), http)
+    elif settings.mode == "embedded" and settings.providers:
+        configs = [ProviderConfig(**provider.model_dump()) for provider in settings.providers]
+        async with embedded_bridge(configs, home / "bridge.db") as bridge:
+            yield bridge
+    else:
+        yield BridgeOff()
 
 
 def _policy(settings: Settings) -> Policy:

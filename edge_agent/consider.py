@@ -53,16 +53,21 @@ class LocalModels:
         return self._store.installed_llms()
 
     def default(self) -> Manifest | None:
-        """What `local` and `auto` run: the configured model, or the largest installed one that fits."""
-        installed = {manifest.id: manifest for manifest in self.installed()}
-        if self._default != "auto":
-            return installed.get(self._default)
-        fitting = [m for m in self._store.llms_that_fit(self._ram_budget_mb) if m.id in installed]
-        return max(fitting, key=lambda manifest: manifest.ram_mb, default=None)
+        """What `local` and `auto` run: the configured model, installed or not, or the largest installed that fits.
 
-    def context_of(self, model_id: str) -> int | None:
-        """Tokens of context that the model is given, or None where it is not installed."""
-        return next((m.context_length for m in self.installed() if m.id == model_id), None)
+        Raises NotFound for a configured model that is not in the catalog.
+        """
+        if self._default != "auto":
+            return self._store.catalog.get(self._default)
+        installed = {manifest.id for manifest in self.installed()}
+        fitting = (m for m in self._store.llms_that_fit(self._ram_budget_mb) if m.id in installed)
+        return next(fitting, None)
+
+    def known(self) -> dict[str, Manifest]:
+        """What a request may ask for by id: what is installed, and what is configured."""
+        default = self.default()
+        models = [*self.installed(), *([default] if default else [])]
+        return {manifest.id: manifest for manifest in models}
 
 
 class Considerer:
@@ -93,15 +98,14 @@ class Considerer:
         """The situation of this request, now. What was detected in the text is not part of it yet."""
         request = turn.request
         turn.intent, p_local_right = await anyio.to_thread.run_sync(self._read, request.conversation)
-        local = self._models.default()
-        installed = frozenset(manifest.id for manifest in self._models.installed())
-        wanted = request.model if request.model in installed else (local.id if local else "")
+        known, local = await anyio.to_thread.run_sync(lambda: (self._models.known(), self._models.default()))
+        wanted = known.get(request.model, local)
         return Situation(
             requested_model=request.model,
-            known_local_models=installed,
+            known_local_models=frozenset(known),
             local_model=local.id if local else None,
-            local_available=bool(wanted),
-            local_context_length=self._models.context_of(wanted),
+            local_available=wanted is not None,
+            local_context_length=wanted.context_length if wanted else None,
             prompt_tokens_estimate=_tokens_at_least(request.conversation),
             needs_tools=bool(request.conversation.tools),
             cloud_policy=self._policy.cloud,

@@ -41,14 +41,18 @@ def ask(
 
 
 def _history(client: DaemonClient, session: str | None) -> list[dict[str, str]]:
-    """The session's turns so far, as messages; none where it is new."""
+    """The session's messages so far; none where it is new."""
     if session is None:
         return []
     try:
-        turns = client.get(f"/edge/v1/sessions/{session}")["turns"]
+        history = client.get(f"/edge/v1/sessions/{session}")["history"]
     except NotFound:
         return []
-    return [message for turn in turns for message in turn["messages"]]
+    return [{"role": message["role"], "content": _text(message)} for message in history]
+
+
+def _text(message: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in message["parts"] if part["type"] == "text")
 
 
 def _footer(edge: dict[str, Any]) -> None:

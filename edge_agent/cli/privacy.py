@@ -46,8 +46,11 @@ def check(
             }
         )
         return
-    rows = [(s.type, f"{s.start}-{s.end}", f"{s.score:.2f}", " ".join(text[s.start : s.end].split())) for s in spans]
-    print_table(("type", "where", "score", "text"), sorted(rows, key=lambda row: row[0]), empty="Nothing to mask.")
+    rows = [
+        (span.type, f"{span.start}-{span.end}", f"{span.score:.2f}", " ".join(text[span.start : span.end].split()))
+        for span in sorted(spans, key=lambda span: (span.type, span.start))
+    ]
+    print_table(("type", "where", "score", "text"), rows, empty="Nothing to mask.")
 
 
 def _read(file: str) -> str:

@@ -30,6 +30,7 @@ class SessionMapping:
     """
 
     def __init__(self, entries: Iterable[MappingEntry] = ()) -> None:
+        """Raises ValueError where `entries` give one placeholder to two values: nobody could say which is meant."""
         self._by_placeholder: dict[str, MappingEntry] = {}
         self._by_value: dict[tuple[str, str], MappingEntry] = {}
         self._highest: dict[str, int] = {}
@@ -83,7 +84,8 @@ class SessionMapping:
         ]
 
     def _keep(self, entry: MappingEntry) -> None:
-        self._by_placeholder[entry.placeholder] = entry
+        if self._by_placeholder.setdefault(entry.placeholder, entry).value != entry.value:
+            raise ValueError("one placeholder stands for two values")
         for key in _keys(entry.type, entry.value):
             self._by_value.setdefault(key, entry)
         number = int(entry.placeholder.rpartition("_")[2].rstrip(">"))

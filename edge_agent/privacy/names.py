@@ -133,7 +133,7 @@ def _addressed(span: Span, text: str) -> Span:
     found = text[span.start : span.end]
     if any(character.isdigit() for character in found) or _STREET.search(found):
         return span
-    return replace(span, type="LOCATION", score=span.score * 0.75)
+    return replace(span, type="LOCATION", score=span.score * 0.6)
 
 
 def _bare(span: Span, text: str) -> Span:

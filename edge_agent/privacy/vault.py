@@ -15,10 +15,26 @@ from edge_agent.privacy.detect import privacy_failed
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 
 
+class Kept(Protocol):
+    """An entry as a store gives it back."""
+
+    @property
+    def placeholder(self) -> str:
+        """As it is written: `<PERSON_1>`."""
+
+    @property
+    def type(self) -> str:
+        """What was found: `PERSON`."""
+
+    @property
+    def value(self) -> str:
+        """What the placeholder stands for."""
+
+
 class MappingStore(Protocol):
     """Where mappings are kept. Blocking and thread-safe; `add` returns when the entries survive a crash."""
 
-    def load(self, session_id: str) -> Sequence[MappingEntry]:
+    def load(self, session_id: str) -> Sequence[Kept]:
         """All entries of a session, in the order in which they were added."""
 
     def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
@@ -26,7 +42,11 @@ class MappingStore(Protocol):
 
 
 class Vault:
-    """Gives out sessions' mappings. Nothing is remembered here, so what the store forgets is forgotten."""
+    """Gives out sessions' mappings. Nothing is remembered here, so what the store forgets is forgotten.
+
+    One vault per store: it holds the sessions' locks, without which two turns at once could give one
+    placeholder to two values.
+    """
 
     def __init__(self, store: MappingStore) -> None:
         self._store = store
@@ -35,7 +55,8 @@ class Vault:
     async def session(self, session_id: str) -> SessionMapping:
         """The mapping as it is kept now, to read. Raises Problem where the store fails."""
         try:
-            return SessionMapping(await anyio.to_thread.run_sync(self._store.load, session_id))
+            kept = await anyio.to_thread.run_sync(self._store.load, session_id)
+            return SessionMapping(MappingEntry(entry.placeholder, entry.type, entry.value) for entry in kept)
         except Problem:
             raise
         except Exception as error:

@@ -86,10 +86,7 @@ def _automatic(situation: Situation, reasons: Reasons) -> Decision:
         return Decision("local", reasons + closed.reasons, situation.threshold, model=model)
     if situation.cloud_policy == "always":
         return _to_cloud(situation, (*reasons, "policy:cloud_always"), fallback=model)
-    good_enough, why = _judged(situation)
-    if good_enough:
-        return Decision("local", reasons + why, situation.threshold, stream_hold_tokens=HOLD_TOKENS, model=model)
-    return _to_cloud(situation, reasons + why, fallback=model)
+    return _judged(situation, reasons)
 
 
 def _cloud_only(situation: Situation, reasons: Reasons, cannot: Obstacle, closed: Obstacle | None) -> Decision:
@@ -99,19 +96,24 @@ def _cloud_only(situation: Situation, reasons: Reasons, cannot: Obstacle, closed
     return _refused(situation, reasons + closed.reasons, cannot.problem if closed.lasting else closed.problem)
 
 
-def _judged(situation: Situation) -> tuple[bool, Reasons]:
-    """Whether a local answer is likely to be good enough, before there is one."""
-    intent, chance = situation.intent, situation.p_local_right
-    why: Reasons = () if situation.calibrated else ("uncalibrated",)
+def _judged(situation: Situation, reasons: Reasons) -> Decision:
+    """Here or there by how likely a local answer is to be good enough, before there is one."""
+    intent, chance, threshold = situation.intent, situation.p_local_right, situation.threshold
+    if not situation.calibrated:
+        reasons += ("uncalibrated",)
     if intent is not None:
-        why += ("intent:out_of_scope" if intent.out_of_scope else f"intent:{intent.label}",)
+        reasons += ("intent:out_of_scope" if intent.out_of_scope else f"intent:{intent.label}",)
+    hold = HOLD_TOKENS
     if intent is not None and is_routine(intent):
         # A floor under the chance, not a verdict: a threshold above it still counts.
         chance = max(chance or 0.0, intent.confidence)
-        why += ("routine",)
-    if chance is None:
-        return True, (*why, "difficulty:unknown")
-    return chance >= situation.threshold, (*why, _comparison("difficulty", chance, situation.threshold))
+        reasons += ("routine",)
+        # Until it is calibrated, confidence in the wording says too little to overrule a clear intent.
+        hold = HOLD_TOKENS if situation.calibrated else 0
+    why = "difficulty:unknown" if chance is None else _comparison("difficulty", chance, threshold)
+    if chance is None or chance >= threshold:
+        return Decision("local", (*reasons, why), threshold, stream_hold_tokens=hold, model=situation.local_model)
+    return _to_cloud(situation, (*reasons, why), fallback=situation.local_model)
 
 
 def _to_cloud(situation: Situation, reasons: Reasons, *, fallback: str | None) -> Decision:

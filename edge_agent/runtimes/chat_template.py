@@ -17,6 +17,7 @@ from cloud_bridge.protocol.problems import Broken, InvalidRequest
 MAX_TEMPLATE_CHARS = 256 * 1024
 MAX_PROMPT_CHARS = 16 * 1024 * 1024
 _MAX_REPEATED = 1_000_000
+_MAX_POWER_OF = 1000
 _MAX_EXPONENT = 64
 
 CHATML = (
@@ -40,9 +41,17 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         counts = [value for value in (left, right) if isinstance(value, int)]
         if operator == "*" and sizes and counts and sizes[0] * counts[0] > _MAX_REPEATED:
             raise SecurityError("a repetition is too long")
-        if operator == "**" and not (isinstance(right, int | float) and abs(right) <= _MAX_EXPONENT):
-            raise SecurityError("an exponent is too large")
+        if operator == "**" and not (_is_up_to(left, _MAX_POWER_OF) and _is_up_to(right, _MAX_EXPONENT)):
+            raise SecurityError("a power is too large")
         return super().call_binop(context, operator, left, right)
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        """Where the sandbox would print nothing, stop: an honest template never gets here."""
+        raise SecurityError(f"access to {attribute!r} of a {type(obj).__name__}")
+
+
+def _is_up_to(value: Any, most: int) -> bool:
+    return isinstance(value, int | float) and abs(value) <= most
 
 
 class ChatTemplate:

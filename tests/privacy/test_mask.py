@@ -275,3 +275,10 @@ def test_different_values_never_share_and_a_reload_changes_nothing(values: list[
     again = SessionMapping(mapping.new_entries)
     assert {value: again.placeholder_for("PERSON", value) for value in values} == given_out
     assert again.new_entries == ()
+
+
+async def test_a_vault_with_two_values_for_one_placeholder_restores_neither(store):
+    store.add("s", [MappingEntry("<PERSON_1>", "PERSON", "Anna"), MappingEntry("<PERSON_1>", "PERSON", "Bob")])
+    with pytest.raises(Problem) as caught:
+        await Vault(store).session("s")
+    assert caught.value.code == "privacy_failed"

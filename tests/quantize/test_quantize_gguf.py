@@ -44,11 +44,6 @@ def _answer(weights: Path, prompt: str) -> str:
         model.close()
 
 
-def test_the_same_command_makes_the_same_bytes(edge_quantize: Run, smollm2: Path) -> None:
-    made = [made_by(edge_quantize(smollm2, "--to", "gguf", "--type", "Q4_0", "--out", n, "--json")) for n in "ab"]
-    assert made[0]["files"] == made[1]["files"]
-
-
 @pytest.mark.parametrize(
     ("type_name", "code"),
     [("IQ1_S", "needs_importance_matrix"), ("NVFP4", "unsupported_type"), ("Q9_9", "unknown_type")],
@@ -57,9 +52,7 @@ def test_a_type_that_cannot_be_made_is_refused(edge_quantize: Run, smollm2: Path
     assert error_of(edge_quantize(smollm2, "--to", "gguf", "--type", type_name, "--json"))["code"] == code
 
 
-@pytest.mark.parametrize(
-    ("kept", "code"), [(500, "model_unreadable"), (50_000_000, "model_truncated"), (-1, "model_truncated")]
-)
+@pytest.mark.parametrize(("kept", "code"), [(500, "model_unreadable"), (-1, "model_truncated")])
 def test_a_truncated_source_leaves_nothing(
     edge_quantize: Run, smollm2: Path, tmp_path: Path, kept: int, code: str
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cloud_bridge.bridge import Bridge
+from cloud_bridge.device_key import DeviceKey
 from cloud_bridge.outbound import open_http
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
@@ -20,7 +21,11 @@ from cloud_bridge.reachability import Reachability, any_of
 from cloud_bridge.remote import RemoteBridge
 from cloud_bridge.store import CallStore
 
-__all__ = ["BridgeClient", "BridgeOff", "EmbeddedBridge", "RemoteBridge", "embedded_bridge"]
+__all__ = ["BridgeClient", "BridgeOff", "EmbeddedBridge", "RemoteBridge", "embedded_bridge", "remote_bridge"]
+
+
+SILENCE_S = 35.0
+"""A bridge that lives is heard every ten seconds."""
 
 
 class BridgeClient(Protocol):
@@ -117,6 +122,14 @@ async def embedded_bridge(
                 yield bridge
             finally:
                 await bridge.close()
+
+
+@asynccontextmanager
+async def remote_bridge(url: str, key_path: Path) -> AsyncIterator[RemoteBridge]:
+    """A bridge elsewhere, with its HTTP client and this device's key, which is made where there is none."""
+    key = DeviceKey.load_or_create(key_path)
+    async with open_http(read_s=SILENCE_S) as http:
+        yield RemoteBridge(url, key, http)
 
 
 def _off() -> Unavailable:

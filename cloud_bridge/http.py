@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -55,7 +56,9 @@ _STATUS: tuple[tuple[type[Problem], int], ...] = (
 )
 
 
-def build_app(open_service: Callable[[], AbstractAsyncContextManager[Service]]) -> FastAPI:
+def build_app(
+    open_service: Callable[[], AbstractAsyncContextManager[Service]], *, heartbeat_s: float = HEARTBEAT_S
+) -> FastAPI:
     """The ASGI application of one bridge; the service lives as long as the application runs."""
 
     @asynccontextmanager
@@ -65,6 +68,7 @@ def build_app(open_service: Callable[[], AbstractAsyncContextManager[Service]]) 
             yield
 
     app = FastAPI(title="cloud-bridge", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.heartbeat_s = heartbeat_s
     app.add_api_route(PATH, _escalations, methods=["POST"], response_class=StreamingResponse)
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
@@ -96,7 +100,7 @@ async def _escalations(request: Request) -> StreamingResponse:
     # A second check of what is masked belongs here, before anything is passed on.
     events = service.bridge.escalate(escalation, _auditor(service, device, escalation), caller=device)
     return StreamingResponse(
-        _frames(events),
+        _frames(events, request.app.state.heartbeat_s),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -144,10 +148,10 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
+async def _frames(events: AsyncGenerator[Event], heartbeat_s: float) -> AsyncGenerator[bytes]:
     """Events as server-sent events, a comment in each silence, and a failure as the last event."""
     try:
-        async with aclosing(_with_heartbeats(events)) as beats:
+        async with aclosing(_with_heartbeats(events, heartbeat_s)) as beats:
             async for event in beats:
                 yield b":\n\n" if event is None else _frame(event_to_json(event))
     except Problem as problem:
@@ -156,12 +160,12 @@ async def _frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
         yield _frame({"error": problem_to_json(_internal(error))})
 
 
-async def _with_heartbeats(events: AsyncGenerator[Event]) -> AsyncGenerator[Event | None]:
-    """The events, and None for each `HEARTBEAT_S` without one."""
+async def _with_heartbeats(events: AsyncGenerator[Event], heartbeat_s: float) -> AsyncGenerator[Event | None]:
+    """The events, and None for each `heartbeat_s` without one."""
     pending = asyncio.ensure_future(_next(events))
     try:
         while True:
-            done, _ = await asyncio.wait({pending}, timeout=HEARTBEAT_S)
+            done, _ = await asyncio.wait({pending}, timeout=heartbeat_s)
             if not done:
                 yield None
                 continue
@@ -172,9 +176,11 @@ async def _with_heartbeats(events: AsyncGenerator[Event]) -> AsyncGenerator[Even
             pending = asyncio.ensure_future(_next(events))
     finally:
         pending.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await pending
-        await events.aclose()
+        # Shielded: a device that goes away cancels this, too, and a generator that still runs cannot be closed.
+        with anyio.CancelScope(shield=True):
+            with suppress(asyncio.CancelledError, Exception):
+                await pending
+            await events.aclose()
 
 
 async def _next(events: AsyncGenerator[Event]) -> Event | None:

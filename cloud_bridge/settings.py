@@ -1,9 +1,9 @@
 """What the operator may set: `config.toml` in `$CLOUD_BRIDGE_HOME`.
 
-    [server]       host = "127.0.0.1"   port = 8050
-                   public_url = ""      (what devices call it, where a proxy in between rewrites Host)
-    [store]        retention_hours = 24
-    [[providers]]  name, kind, base_url, api_key_env, model, region, usd_per_mtok_in, usd_per_mtok_out
+[server]       host = "127.0.0.1"   port = 8050
+public_url = ""      (what devices call it, where a proxy in between rewrites Host)
+[store]        retention_hours = 24
+[[providers]]  name, kind, base_url, api_key_env, model, region, usd_per_mtok_in, usd_per_mtok_out
 """
 
 from __future__ import annotations

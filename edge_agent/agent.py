@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
+from anyio import CancelScope
+
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.events import AnswerEvent, Event, Finish
 from cloud_bridge.protocol.problems import Problem, Unavailable
@@ -62,7 +64,11 @@ class Agent:
         except BaseException as error:
             await self._recorder.abandon(turn, "internal_error" if isinstance(error, Exception) else "client_gone")
             raise
-        yield turn.report()
+        finally:
+            report = turn.report()
+            with CancelScope(shield=True):
+                await self._escalator.release(turn)
+        yield report
 
     async def explain(self, request: Request) -> Explanation:
         """What would be decided now. Runs no language model, sends nothing."""
@@ -98,7 +104,7 @@ class Agent:
                 turn.follow(decision)
             if decision.problem is not None:
                 raise decision.problem
-            if decision.queue and turn.job_id is None:
+            if decision.queue and turn.unsent is None:
                 await self._escalator.queue(turn, decision.reasons[-1])
             if decision.route == "local":
                 if attempt is None:

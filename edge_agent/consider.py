@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import anyio.to_thread
-from cloud_bridge.client import BridgeClient
 
+from cloud_bridge.client import BridgeClient
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Usage
 from cloud_bridge.protocol.report import Intent
@@ -132,8 +132,8 @@ class Considerer:
         text = conversation.last_user_text
         if not text.strip():
             return None, None
-        embedding = self._encoder.embed([text])[0]
-        return self._intents.classify_embedded(embedding), self._difficulty.estimate(conversation, embedding)
+        rows = self._encoder.embed([text])
+        return self._intents.of_embeddings(rows)[0], self._difficulty.estimate(conversation, rows[0])
 
     def _cost_estimate(self, conversation: Conversation) -> float:
         answer = conversation.sampling.max_tokens or TYPICAL_ANSWER_TOKENS

@@ -8,14 +8,13 @@ still there, with its idempotency key.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 import anyio
 import anyio.to_thread
-from cloud_bridge.client import BridgeClient
 
-from cloud_bridge.protocol.conversation import Conversation
+from cloud_bridge.client import BridgeClient
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.masked import Masked
@@ -26,11 +25,18 @@ from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import MaskResult, mask
 from edge_agent.privacy.restore import StreamRestorer
 from edge_agent.privacy.vault import Vault
+from edge_agent.state.mappings import MappingEntry, StoredMapping
 from edge_agent.state.outbox import CLIENT_GONE, IN_FLIGHT, Job
 from edge_agent.state.state import State
-from edge_agent.turn import Turn
+from edge_agent.turn import Turn, Unsent
 
 RETRY_AFTER_S = 2.0
+LONGEST_WAIT_S = 300.0
+
+
+def wait_s(problem: Unavailable, *, attempts: int) -> float:
+    """How long to wait before the next attempt: as long as was asked, or 2 s, 4 s ... 5 min."""
+    return problem.retry_after_s or min(LONGEST_WAIT_S, RETRY_AFTER_S * 2**attempts)
 
 
 class Escalator:
@@ -39,6 +45,7 @@ class Escalator:
     def __init__(self, *, detector: Detector, vault: Vault, bridge: BridgeClient, state: State) -> None:
         self._detector = detector
         self._vault = vault
+        self._passing_vault = Vault(_Unkept(state))
         self._bridge = bridge
         self._state = state
 
@@ -46,20 +53,27 @@ class Escalator:
         """The turn's conversation with every value masked, made once a turn. Raises Problem; then nothing may leave."""
         if turn.masked is None:
             started = time.perf_counter()
-            turn.masked = await self.mask_conversation(turn.request.conversation, turn.session_id)
+            vault = self._vault if turn.on_record else self._passing_vault
+            turn.masked = await mask(
+                turn.request.conversation,
+                detector=self._detector,
+                vault=vault,
+                session_id=turn.session_id,
+                note=True,
+            )
             turn.anonymize_ms = (time.perf_counter() - started) * 1000
             turn.entities = turn.masked.masked.entities
         return turn.masked
 
-    async def mask_conversation(self, conversation: Conversation, session_id: str) -> MaskResult:
-        """The same for any conversation."""
-        return await mask(conversation, detector=self._detector, vault=self._vault, session_id=session_id, note=True)
+    async def queue(self, turn: Turn, reason: str) -> None:
+        """Keep the turn's masked conversation for later. `release` lets it go once the turn is recorded."""
+        turn.unsent = Unsent(await self._claimed(turn, reason), reason, time.time())
 
-    async def queue(self, turn: Turn, reason: str) -> Job:
-        """Keep the turn's masked conversation for later. The job's id goes into the turn."""
-        job = await self._enqueue(turn, reason, sending=False)
-        turn.job_id = job.id
-        return job
+    async def release(self, turn: Turn) -> None:
+        """Let the outbox send what this turn left unsent. Not sooner: the late answer revises the one given now."""
+        if turn.unsent is not None:
+            unsent, turn.unsent = turn.unsent, None
+            await anyio.to_thread.run_sync(self._state.retry_job, unsent.job.id, unsent.not_before, unsent.reason)
 
     async def preview(self, turn: Turn) -> Departure:
         """Exactly what would leave now. Sends nothing, keeps nothing."""
@@ -68,11 +82,11 @@ class Escalator:
     async def answer(self, turn: Turn) -> AsyncGenerator[Event]:
         """Send now, and pass on the restored answer.
 
-        Where the bridge cannot answer, the job waits in the outbox (`defer: never`: it is set aside), and
+        Where the bridge cannot answer, the job waits for `release` (`defer: never`: it is set aside), and
         Unavailable is raised. Where the client goes away, the job is given up.
         """
         await self.mask(turn)
-        job = await self._enqueue(turn, IN_FLIGHT, sending=True)
+        job = await self._claimed(turn, IN_FLIGHT)
 
         async def record(departure: Departure) -> None:
             turn.ledger_id = await self.record(job, departure)
@@ -92,8 +106,7 @@ class Escalator:
             if turn.request.edge.defer == "never":
                 await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
             else:
-                await self.put_back(job, problem, attempts=0)
-                turn.job_id = job.id
+                turn.unsent = Unsent(job, problem.code, time.time() + wait_s(problem, attempts=0))
             raise
         except Problem as problem:
             await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
@@ -113,16 +126,12 @@ class Escalator:
             async for event in events:
                 yield event
 
-    async def put_back(self, job: Job, problem: Unavailable, *, attempts: int) -> None:
-        """Let the job wait, the longer the more often it failed: 2 s, 4 s ... 5 min."""
-        wait_s = problem.retry_after_s or min(300.0, RETRY_AFTER_S * 2**attempts)
-        await anyio.to_thread.run_sync(self._state.retry_job, job.id, time.time() + wait_s, problem.code)
-
-    async def _enqueue(self, turn: Turn, reason: str, *, sending: bool) -> Job:
+    async def _claimed(self, turn: Turn, reason: str) -> Job:
+        """A job that nobody else sends, on disk before anything else happens."""
         escalation = self._escalation(turn, (await self.mask(turn)).masked)
         return await anyio.to_thread.run_sync(
             lambda: self._state.enqueue(
-                escalation, reason, request_id=turn.request_id, decision_id=turn.decision_id, sending=sending
+                escalation, reason, request_id=turn.request_id, decision_id=turn.decision_id, sending=True
             )
         )
 
@@ -140,3 +149,16 @@ class Escalator:
     async def record(self, job: Job, departure: Departure) -> str:
         """Enter bytes into the ledger, durably, before they leave. Returns the entry's id."""
         return await anyio.to_thread.run_sync(self._state.record_departure, job.session_id, job.decision_id, departure)
+
+
+class _Unkept:
+    """A session's mapping as it is, for looking at what would be sent: what is added to it is not kept."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def load(self, session_id: str) -> Sequence[StoredMapping]:
+        return self._state.load(session_id)
+
+    def add(self, session_id: str, entries: Iterable[MappingEntry]) -> None:
+        """Forget them."""

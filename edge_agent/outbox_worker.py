@@ -15,7 +15,7 @@ import anyio.to_thread
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.problems import NotFound, Problem, Unavailable
 from edge_agent.answer_record import answer_json, cost_usd
-from edge_agent.escalate import Escalator
+from edge_agent.escalate import Escalator, wait_s
 from edge_agent.feed import Feed
 from edge_agent.state.outbox import Job
 from edge_agent.state.state import State
@@ -113,7 +113,8 @@ class OutboxWorker:
         return await anyio.to_thread.run_sync(self._state.claim_next, now)
 
     async def _put_back(self, job: Job, problem: Unavailable) -> None:
-        await self._escalator.put_back(job, problem, attempts=job.attempts)
+        not_before = self._now() + wait_s(problem, attempts=job.attempts)
+        await anyio.to_thread.run_sync(self._state.retry_job, job.id, not_before, problem.code)
 
     async def _report(self, job: Job, cost: float) -> dict[str, Any] | None:
         """The decision's report, brought up to date; None where the decision never was recorded."""

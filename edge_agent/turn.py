@@ -13,6 +13,7 @@ from cloud_bridge.protocol.report import Intent, PrivacyReport, Report, Route, T
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.privacy.mask import MaskResult
 from edge_agent.routing.situation import Decision
+from edge_agent.state.outbox import Job
 
 Defer = Literal["never", "allow", "always"]
 
@@ -43,6 +44,15 @@ class Request:
     traceparent: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A job that this turn claimed and could not send: to be sent at `not_before` (seconds since 1970) or later."""
+
+    job: Job
+    reason: str
+    not_before: float
+
+
 @dataclass(slots=True)
 class Turn:
     """The record of one request while it is being answered. Changed only by the agent that answers it."""
@@ -65,7 +75,7 @@ class Turn:
     bytes_sent: int = 0
     ledger_id: str | None = None
     provisional: bool = False
-    job_id: str | None = None
+    unsent: Unsent | None = None
     in_flight_job_id: str | None = None
     cost_usd: float = 0.0
     saved_usd: float = 0.0
@@ -73,6 +83,11 @@ class Turn:
     route_ms: float | None = None
     anonymize_ms: float | None = None
     first_token_ms: float | None = None
+
+    @property
+    def on_record(self) -> bool:
+        """False for a turn that is only imagined, to explain it."""
+        return bool(self.request_id)
 
     @property
     def answered(self) -> bool:
@@ -117,5 +132,5 @@ class Turn:
             saved_usd=self.saved_usd,
             timings_ms=Timings(self.route_ms, self.anonymize_ms, self.first_token_ms, self.elapsed_ms()),
             provisional=self.provisional,
-            job_id=self.job_id,
+            job_id=self.unsent.job.id if self.unsent else None,
         )

@@ -53,12 +53,12 @@ def run(arguments: list[str], progress: Progress, *, log: Path) -> dict[str, Any
     raise _refusal(last.get("error"), log)
 
 
-def interpreter(progress: Progress) -> Path:
-    """The Python of the export environment, which is made first where it is missing or out of date.
+def interpreter(progress: Progress, home: Path | None = None) -> Path:
+    """The Python of the export environment (at `home`), which is made first where it is missing or out of date.
 
     Raises Unavailable code "export_environment_failed" when pip cannot make it.
     """
-    home = place()
+    home = home or place()
     wanted = _fingerprint()
     if not _is_made(home, wanted):
         progress.advance(0, 0, "making the export environment (once; torch is large)")

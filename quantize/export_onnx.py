@@ -77,8 +77,11 @@ def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
     """Write the weights of a GGUF as a folder of 32-bit safetensors with its tokenizer."""
     say({"step": "dequantizing"})
     import torch
+    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    stated = GGUFReader(gguf).fields.get("general.license")
+    licence = stated.contents() if stated else None
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name, "local_files_only": True}
     try:
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
@@ -92,7 +95,7 @@ def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
     say({"step": "writing"})
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return {"parameters": model.num_parameters()}
+    return {"parameters": model.num_parameters(), "licence": licence}
 
 
 def export(source: Path, out: Path, type_name: str) -> dict[str, Any]:

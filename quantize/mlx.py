@@ -10,6 +10,7 @@ import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
 from edge_agent.models.progress import Progress
@@ -44,9 +45,10 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
     type_name = check_type(type_name)
     with tempfile.TemporaryDirectory(prefix=".mlx-", dir=folder.parent) as scratch:
         plain = source.path
+        facts: dict[str, Any] = {}
         if source.is_gguf:
             plain = Path(scratch) / "plain"
-            dequantize(source, plain, progress)
+            facts = dequantize(source, plain, progress)
         progress.advance(0, 0, f"quantizing to {type_name}")
         made = Path(scratch) / "made"
         _convert(plain, made, TYPES[type_name])
@@ -59,6 +61,8 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
         quantization=type_name,
         tools={name: version(name) for name in ("mlx", "mlx-lm")},
         context_length=config.get("max_position_embeddings"),
+        parameters=facts.get("parameters"),
+        licence=facts.get("licence"),
     )
 
 

@@ -53,6 +53,7 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
         tools=facts["tools"],
         context_length=facts["context_length"],
         parameters=facts.get("parameters"),
+        licence=facts.get("licence"),
     )
 
 

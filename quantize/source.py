@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound
+from edge_agent.models import gguf_header
 
 # "…Q4_K_M", "…-F16" at the end of a name says how the source was quantized, not what it is.
 _TYPE_SUFFIX = re.compile(r"[.-](i?q\d\w*|tq\d\w*|b?f16|f32|fp16|fp32|int[48]|\dbit)$", re.IGNORECASE)
@@ -45,6 +46,7 @@ def find(text: str) -> Source:
     path = Path(text).expanduser()
     if path.is_file():
         _check_magic(path)
+        gguf_header.check(path)
         return Source(path.absolute(), (path.absolute(),))
     if path.is_dir():
         return _folder(path.resolve())

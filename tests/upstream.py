@@ -26,7 +26,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Pieces = Literal["whole", "characters", "odd"]
 
@@ -117,7 +117,7 @@ class RecordingUpstream:
         async with self._arrived:
             await self._arrived.wait_for(lambda: self.answered >= count)
 
-    async def __aenter__(self) -> RecordingUpstream:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -21,4 +21,6 @@ def _cell(value: object) -> str:
         return ", ".join(f"{key} {_cell(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(_cell(item) for item in value) or "none"
-    return {True: "yes", False: "no", None: "none"}.get(value, str(value)) if not isinstance(value, str) else value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

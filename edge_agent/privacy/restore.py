@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 import regex
 
@@ -42,7 +42,7 @@ class StreamRestorer:
         self.unknown: Counter[str] = Counter()
         """Placeholders that the model wrote and the session does not know, and how often."""
 
-    async def restore(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    async def restore(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event]:
         """The events with their values back. What `events` raises passes through."""
         async for event in events:
             for restored in self._restored(event):

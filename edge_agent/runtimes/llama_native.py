@@ -36,6 +36,9 @@ class Model:
 
     def __init__(self, path: Path) -> None:
         params = native.llama_model_default_params()
+        if not native.llama_supports_gpu_offload():
+            # Mapped weights stay resident beside the copy that is rearranged for this CPU: 1.9 instead of 1.4 GB.
+            params.load_mode = native.LLAMA_LOAD_MODE_NONE
         handle = native.llama_model_load_from_file(str(path).encode(), params)
         if not handle:
             raise Broken(

@@ -25,6 +25,7 @@ from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event, EventStream, Served, TextDelta
 from cloud_bridge.protocol.masked import Masked
+from cloud_bridge.protocol.problems import Problem
 from cloud_bridge.providers.config import ProviderConfig
 from cloud_bridge.providers.provider import Provider
 from cloud_bridge.remote import RemoteBridge
@@ -59,6 +60,17 @@ def provider_config(upstream: RecordingUpstream | str, name: str = "first", **fi
 
 async def collect(events: EventStream) -> list[Event]:
     return [event async for event in events]
+
+
+async def collect_until_problem(events: EventStream) -> tuple[list[Event], Problem]:
+    """The events that came, and how it ended."""
+    came: list[Event] = []
+    try:
+        async for event in events:
+            came.append(event)  # noqa: PERF401 - those before the problem are wanted, too
+    except Problem as problem:
+        return came, problem
+    raise AssertionError("there was no problem")
 
 
 def text_of(events: list[Event]) -> str:
@@ -150,11 +162,11 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Real bridges on uvicorn, in this process."""
     async with AsyncExitStack() as stack:
 
-        async def start(*sections: ProviderSection) -> RunningService:
+        async def start(*sections: ProviderSection, **options: Any) -> RunningService:
             settings = BridgeSettings(providers=sections)
             database = BridgeDatabase(tmp_path / "bridge.db")
             stack.callback(database.close)
-            app = build_app(lambda: running(settings, database, environ=ENVIRON))
+            app = build_app(lambda: running(settings, database, environ=ENVIRON), **options)
             listener = socket.create_server(("127.0.0.1", 0))
             config = uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=2)
             server = uvicorn.Server(config)
@@ -168,8 +180,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             stack.push_async_callback(stop)
             http = await stack.enter_async_context(open_http())
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            while not server.started:
-                await asyncio.sleep(0.01)
+            await http.get(f"{url}/healthz")
             return RunningService(url, app.state.service, database, http, tmp_path / "keys")
 
         yield start

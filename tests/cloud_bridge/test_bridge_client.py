@@ -30,14 +30,9 @@ from tests.upstream import RecordingUpstream
 pytestmark = pytest.mark.anyio
 
 
-def accept(client: BridgeClient) -> BridgeClient:
-    """All three are bridge clients, says the type checker; here they are at least importable as such."""
-    return client
-
-
 async def test_an_embedded_bridge_answers(upstream: RecordingUpstream, tmp_path: Path, departures: Departures):
     async with embedded_bridge([provider_config(upstream)], tmp_path / "calls.db", environ=ENVIRON) as bridge:
-        client = accept(bridge)
+        client: BridgeClient = bridge
         assert client.configured
         assert await client.reachable()
         assert text_of(await collect(client.escalate(escalation(), departures))) == PROMPT
@@ -73,7 +68,7 @@ async def test_reachability_is_kept_for_a_few_seconds_and_asked_once():
 
 
 async def test_a_bridge_that_is_off_says_how_to_turn_it_on():
-    client = accept(BridgeOff())
+    client: BridgeClient = BridgeOff()
     assert not client.configured
     assert not await client.reachable()
     for ask in (lambda: client.preview(escalation()), lambda: anext(client.escalate(escalation()))):

@@ -9,6 +9,7 @@ from tests.cloud_bridge.conftest import (
     Departures,
     MakeBridge,
     collect,
+    collect_until_problem,
     escalation,
     provider_config,
     served,
@@ -73,11 +74,9 @@ async def test_an_answer_that_is_cut_is_not_continued_by_another_provider(
 ):
     upstream.will(Answer(text="one two three", pieces="odd", cut_after=2))
     bridge = await make_bridge(provider_config(upstream), provider_config(second, "second"))
-    events = []
-    with pytest.raises(Unavailable) as caught:
-        async for event in bridge.escalate(escalation()):
-            events.append(event)
-    assert caught.value.code == "provider_cut"
+    events, problem = await collect_until_problem(bridge.escalate(escalation()))
+    assert isinstance(problem, Unavailable)
+    assert problem.code == "provider_cut"
     assert text_of(events) == "one"
     assert second.requests == []
 
@@ -101,7 +100,7 @@ async def test_an_error_in_the_middle_of_a_stream_is_a_cut(upstream: RecordingUp
     ],
 )
 async def test_where_nobody_answers_the_first_cause_is_named_and_no_body(
-    answers, code, hint, upstream: RecordingUpstream, second: RecordingUpstream, make_bridge: MakeBridge
+    *, answers, code, hint, upstream: RecordingUpstream, second: RecordingUpstream, make_bridge: MakeBridge
 ):
     upstream.will(answers[0])
     second.will(answers[1])

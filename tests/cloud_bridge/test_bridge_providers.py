@@ -92,7 +92,7 @@ async def test_a_tool_call_comes_back_whole(kind, upstream: RecordingUpstream, m
     ],
 )
 async def test_what_leaves_is_what_was_announced_byte_for_byte(
-    kind, path, credentials, upstream: RecordingUpstream, make_bridge: MakeBridge, departures: Departures
+    *, kind, path, credentials, upstream: RecordingUpstream, make_bridge: MakeBridge, departures: Departures
 ):
     bridge = await make_bridge(provider_config(upstream, kind=kind))
     asked = escalation(key="the-key")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
+from cloud_bridge.client import remote_bridge
+from cloud_bridge.device_key import DeviceKey
 from cloud_bridge.http import MAX_BODY_BYTES, PATH
+from cloud_bridge.outbound import open_http
 from cloud_bridge.protocol.envelope import encode_escalation
 from cloud_bridge.protocol.events import Finish, Served
 from cloud_bridge.protocol.problems import Conflict, InvalidRequest, Problem, Unavailable
@@ -21,6 +25,7 @@ from tests.cloud_bridge.conftest import (
     RunningService,
     Serve,
     collect,
+    collect_until_problem,
     escalation,
     section,
     served,
@@ -71,11 +76,9 @@ async def test_a_cut_in_the_middle_reaches_the_device_after_what_came(upstream: 
     upstream.will(Answer(text="one two", pieces="odd", cut_after=2))
     bridge = await serve(section(upstream))
     bridge.enroll()
-    events = []
-    with pytest.raises(Unavailable) as caught:
-        async for event in bridge.device().escalate(escalation()):
-            events.append(event)
-    assert caught.value.code == "provider_cut"
+    events, problem = await collect_until_problem(bridge.device().escalate(escalation()))
+    assert isinstance(problem, Unavailable)
+    assert problem.code == "provider_cut"
     assert text_of(events) == "one"
 
 
@@ -270,3 +273,40 @@ async def test_many_devices_at_once(upstream: RecordingUpstream, serve: Serve):
     answers = await asyncio.gather(*(collect(bridge.device(name).escalate(escalation(name))) for name in names))
     assert [text_of(events) for events in answers] == names
     assert bridge.service.audit.verify().entries == len(names)
+
+
+async def test_a_thinking_provider_is_not_taken_for_a_dead_bridge(upstream: RecordingUpstream, serve: Serve):
+    upstream.will(Answer(delay_s=1.0))
+    bridge = await serve(section(upstream), heartbeat_s=0.1)
+    bridge.enroll()
+    async with open_http(read_s=0.5) as impatient:
+        device = RemoteBridge(bridge.url, bridge.key("laptop"), impatient)
+        assert text_of(await collect(device.escalate(escalation()))) == PROMPT
+
+
+async def test_a_device_that_leaves_while_the_provider_thinks_still_gets_its_answer(
+    upstream: RecordingUpstream, serve: Serve
+):
+    upstream.will(Answer(text="thought", hold_after=0))
+    bridge = await serve(section(upstream), heartbeat_s=0.02)
+    bridge.enroll()
+    asked = escalation()
+    waiting = asyncio.create_task(collect(bridge.device().escalate(asked)))
+    await upstream.wait_for_requests(1)
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    upstream.release()
+    assert text_of(await collect(bridge.device().escalate(asked))) == "thought"
+    assert len(upstream.requests) == 1
+
+
+async def test_a_daemon_can_open_a_remote_bridge_with_a_key_of_its_own(
+    upstream: RecordingUpstream, serve: Serve, tmp_path: Path
+):
+    bridge = await serve(section(upstream))
+    key = DeviceKey.load_or_create(tmp_path / "device.pem")
+    bridge.service.devices.enroll("laptop", key.public_id)
+    async with remote_bridge(bridge.url, tmp_path / "device.pem") as device:
+        assert await device.reachable()
+        assert text_of(await collect(device.escalate(escalation()))) == PROMPT

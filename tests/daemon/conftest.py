@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.running_daemon import RunningDaemon, daemon
+from tests.daemon.upstream_process import UpstreamProcess, provider_config, upstream
 
-LOCAL = """
-[models]
-default = "smollm2-135m-instruct-q4_1"
-[bridge]
-mode = "off"
-"""
+KEY = "sk-stand-in-0123456789"
+SMOL = '[models]\ndefault = "smollm2-135m-instruct-q4_1"\n'
+LOCAL = SMOL + '[bridge]\nmode = "off"\n'
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +20,14 @@ def local_daemon(models_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A daemon with SmolLM2 that has no cloud."""
     with daemon(tmp_path_factory.mktemp("local"), models_home, LOCAL) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=["openai", "anthropic"])
+def escalating(
+    request: pytest.FixtureRequest, models_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningDaemon, UpstreamProcess]]:
+    """A daemon with an embedded bridge to an upstream of each kind."""
+    with upstream() as cloud:
+        config = SMOL + provider_config(cloud.url, kind=request.param)
+        with daemon(tmp_path_factory.mktemp("edge"), models_home, config, STAND_IN_KEY=KEY) as running:
+            yield running, cloud

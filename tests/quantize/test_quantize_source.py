@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
-from quantize import gguf, manifest, mlx, onnx, source
+from quantize import export_environment, gguf, manifest, mlx, onnx, source
 from quantize.artifact import building, check_space
+
+
+class Quiet:
+    def advance(self, done: int, total: int, what: str) -> None:
+        """Ignore it."""
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def _safetensors() -> bytes:
 
 
 def _gguf(path: Path) -> Path:
-    path.write_bytes(b"GGUF" + bytes(60))
+    path.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(24))  # version 3, no tensors, no keys
     return path
 
 
@@ -150,3 +155,14 @@ def test_a_system_error_of_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(Problem) as caught, building(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert caught.value.code == "disk_full"
+
+
+@pytest.mark.slow
+def test_an_export_environment_that_cannot_be_made_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "no-wheels-here"))
+    with pytest.raises(Unavailable) as caught:
+        export_environment.interpreter(Quiet(), tmp_path / "venv-export")
+    assert caught.value.code == "export_environment_failed"
+    assert "PIP_FIND_LINKS" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,26 @@
+"""The committed encoder and heads."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.models.bundled import bundled_path
+from edge_agent.routing import difficulty, intent
+from edge_agent.routing.difficulty import Difficulty
+from edge_agent.routing.intent import IntentClassifier
+from edge_agent.runtimes.encoder import Encoder
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    return Encoder(bundled_path("encoders/all-minilm-l6-v2-int8"))
+
+
+@pytest.fixture(scope="session")
+def classifier(encoder: Encoder) -> IntentClassifier:
+    return IntentClassifier(encoder.embed, bundled_path(intent.BUNDLED))
+
+
+@pytest.fixture(scope="session")
+def judge() -> Difficulty:
+    return Difficulty(bundled_path(difficulty.BUNDLED))

@@ -1,0 +1,48 @@
+"""Arbitrary situations, for properties that hold in all of them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from cloud_bridge.protocol.problems import Broken
+from cloud_bridge.protocol.report import Intent
+from edge_agent.routing.situation import Situation
+
+TYPES = ("PERSON", "EMAIL_ADDRESS", "US_SSN", "IBAN_CODE")
+MODELS = ("small", "large")
+
+chances = st.floats(0, 1)
+intents = st.builds(
+    Intent,
+    label=st.sampled_from(["greeting", "freeze_account", "calculator", "maybe"]),
+    confidence=chances,
+    out_of_scope=st.booleans(),
+)
+privacy_problems = st.builds(
+    Broken, st.just("The detector failed."), code=st.just("detector_failed"), hint=st.just("Look at doctor.")
+)
+situations = st.builds(
+    Situation,
+    requested_model=st.sampled_from(["auto", "auto", "local", "cloud", *MODELS, "gpt-9"]),
+    known_local_models=st.just(frozenset(MODELS)),
+    local_model=st.sampled_from([*MODELS, None]),
+    local_available=st.booleans(),
+    local_context_length=st.none() | st.integers(1, 100),
+    prompt_tokens_estimate=st.integers(0, 200),
+    needs_tools=st.booleans(),
+    cloud_policy=st.sampled_from(["auto", "never", "always"]),
+    cloud_configured=st.booleans(),
+    cloud_available=st.booleans(),
+    intent=st.none() | intents,
+    p_local_right=st.none() | chances,
+    entity_types=st.frozensets(st.sampled_from(TYPES)),
+    never_leave=st.frozensets(st.sampled_from(TYPES)),
+    privacy_problem=st.none() | privacy_problems,
+    defer=st.sampled_from(["never", "allow", "always"]),
+    calibrated=st.booleans(),
+    threshold=chances,
+    max_cost_usd=st.none() | st.floats(0, 1),
+    cost_estimate_usd=st.floats(0, 1),
+    spent_today_usd=st.floats(0, 2),
+    usd_per_day=st.floats(0, 2),
+)

@@ -1,0 +1,132 @@
+"""What holds for every decision, whatever the situation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from situations import chances, situations
+
+from cloud_bridge.protocol.problems import Problem
+from edge_agent.routing.decide import Decision, Situation, decide, decide_after_local
+
+LEAVES = {"cloud", "queued"}
+
+
+def leaves(decision: Decision) -> bool:
+    return decision.route in LEAVES or decision.queue
+
+
+def both(situation: Situation, confidence: float) -> list[Decision]:
+    """Every decision that is made on the way of a request."""
+    first = decide(situation)
+    return [first, decide_after_local(first, situation, confidence)]
+
+
+@given(situations, chances)
+def test_nothing_leaves_that_must_not(situation: Situation, confidence: float) -> None:
+    kept = (
+        situation.entity_types & situation.never_leave
+        or situation.cloud_policy == "never"
+        or situation.privacy_problem is not None
+        or not situation.cloud_configured
+    )
+    for decision in both(situation, confidence):
+        assert not (kept and leaves(decision))
+
+
+@given(situations, chances)
+def test_nothing_is_escalated_beyond_the_budget(situation: Situation, confidence: float) -> None:
+    over_limit = situation.max_cost_usd is not None and situation.cost_estimate_usd > situation.max_cost_usd
+    over_day = 0 < situation.usd_per_day <= situation.spent_today_usd
+    for decision in both(situation, confidence):
+        assert not ((over_limit or over_day) and leaves(decision))
+
+
+@given(situations, chances)
+def test_an_unreachable_cloud_is_never_chosen(situation: Situation, confidence: float) -> None:
+    for decision in both(situation.without_cloud(), confidence):
+        assert decision.route != "cloud"
+        assert not (situation.defer == "never" and decision.queue)
+
+
+@given(situations, chances)
+def test_a_local_model_is_never_chosen_for_what_it_cannot_do(situation: Situation, confidence: float) -> None:
+    limit = situation.local_context_length
+    cannot = (
+        not situation.local_available
+        or situation.needs_tools
+        or (limit is not None and situation.prompt_tokens_estimate > limit)
+    )
+    for decision in both(situation, confidence):
+        assert not (cannot and decision.route == "local")
+
+
+@given(situations, chances)
+def test_what_was_asked_for_by_name_is_what_runs(situation: Situation, confidence: float) -> None:
+    for decision in both(situation, confidence):
+        if situation.requested_model in {"local", *situation.known_local_models}:
+            assert decision.route in {"local", "refused"}
+            assert not decision.queue
+        if situation.requested_model in situation.known_local_models and decision.route == "local":
+            assert decision.model == situation.requested_model
+
+
+@given(situations, chances)
+def test_every_decision_is_whole(situation: Situation, confidence: float) -> None:
+    for decision in both(situation, confidence):
+        assert decision.reasons
+        assert all(decision.reasons)
+        assert (decision.route == "refused") == isinstance(decision.problem, Problem)
+        assert (decision.route == "local") == (decision.model is not None)
+        assert decision.queue == (decision.route == "queued" or decision.provisional)
+        if decision.problem is not None:
+            assert decision.problem.code
+            assert decision.problem.hint
+
+
+@given(situations, chances)
+def test_a_record_replays_to_the_same_decision(situation: Situation, confidence: float) -> None:
+    record = json.loads(json.dumps(situation.to_json(), allow_nan=False))
+    replayed = Situation.from_json(record)
+    assert replayed.to_json() == situation.to_json()
+    for again, first in zip(both(replayed, confidence), both(situation, confidence), strict=True):
+        assert json.dumps(again.to_json()) == json.dumps(first.to_json())
+
+
+@given(situations, chances, chances)
+def test_a_better_chance_never_moves_an_answer_away_from_the_device(
+    situation: Situation, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    if decide(replace(situation, p_local_right=low)).route == "local":
+        better = decide(replace(situation, p_local_right=high))
+        assert better.route == "local"
+        assert better.provisional <= decide(replace(situation, p_local_right=low)).provisional
+
+
+@given(situations, chances, chances)
+def test_more_confidence_never_drops_an_answer(situation: Situation, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    first = decide(situation)
+    weak, strong = (decide_after_local(first, situation, confidence) for confidence in (low, high))
+    if weak.route == "local":
+        assert strong.route == "local"
+        assert strong.provisional <= weak.provisional
+
+
+@given(situations, chances)
+def test_judging_an_answer_twice_changes_nothing(situation: Situation, confidence: float) -> None:
+    after = decide_after_local(decide(situation), situation, confidence)
+    assert decide_after_local(after, situation, confidence) is after
+
+
+@given(situations, st.text(max_size=20))
+def test_what_a_client_wrote_as_a_model_is_not_repeated(situation: Situation, name: str) -> None:
+    decision = decide(replace(situation, requested_model=f"x-{name}"))
+    assert decision.reasons == ("requested:unknown_model",)
+    assert decision.problem is not None
+    assert decision.problem.code == "model_not_found"
+    assert "edge-agent models list" in decision.problem.hint

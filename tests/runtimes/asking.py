@@ -1,0 +1,61 @@
+"""Asking a runtime, the same in every test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloud_bridge.protocol.conversation import Conversation, Message, ResponseFormat, Sampling, Text
+from cloud_bridge.protocol.events import Finish, TextDelta, TokenLogprob
+from edge_agent.runtimes.llama_cpp import LlamaCppRuntime
+from edge_agent.runtimes.runtime import LlmSpec, Runtime
+
+SMALL = "smollm2-135m-instruct-q4_1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    deltas: list[TextDelta]
+    finish: Finish
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.deltas)
+
+    @property
+    def logprobs(self) -> list[TokenLogprob]:
+        return [logprob for delta in self.deltas for logprob in delta.logprobs]
+
+
+def asking(text: str, *, schema: Any = None, **sampling: Any) -> Conversation:
+    form = ResponseFormat() if schema is None else ResponseFormat("json_schema", schema=schema)
+    return Conversation((Message("user", (Text(text),)),), response_format=form, sampling=Sampling(**sampling))
+
+
+async def answer(runtime: Runtime, conversation: Conversation) -> Answer:
+    events = [event async for event in runtime.generate(conversation)]
+    *deltas, finish = events
+    assert isinstance(finish, Finish)
+    assert all(isinstance(delta, TextDelta) for delta in deltas)
+    return Answer(deltas, finish)
+
+
+def model_file(models_home: Path, model_id: str = SMALL) -> Path:
+    (path,) = (models_home / model_id).glob("*.gguf")
+    return path
+
+
+def spec(path: Path, *, model_id: str = SMALL, context_length: int = 2048, ram_mb: int = 300) -> LlmSpec:
+    return LlmSpec(model_id, path, context_length, ram_mb)
+
+
+@asynccontextmanager
+async def running(found: LlmSpec) -> AsyncIterator[LlamaCppRuntime]:
+    runtime = LlamaCppRuntime(found)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cloud_bridge.protocol.conversation import Conversation
+from cloud_bridge.protocol.events import Event, Finish, TextDelta
+from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Unavailable
+from edge_agent.runtimes.llama_cpp import LlamaCppRuntime
+from edge_agent.runtimes.pool import Pool
+from edge_agent.runtimes.runtime import LlmSpec
+from tests.runtimes.asking import answer, asking, model_file, spec
+
+pytestmark = pytest.mark.anyio
+
+HI = asking("hi")
+
+
+class Staged:
+    """A runtime that answers when it is told to."""
+
+    def __init__(self, found: LlmSpec, log: list[str]) -> None:
+        self.spec = found
+        self.log = log
+        self.go = asyncio.Event()
+        self.go.set()
+        self.broken = False
+
+    @property
+    def model_id(self) -> str:
+        return self.spec.model_id
+
+    @property
+    def context_length(self) -> int:
+        return self.spec.context_length
+
+    async def ensure_ready(self) -> None:
+        if self.broken:
+            raise Broken("no", code="model_unreadable")
+        await asyncio.sleep(0)
+
+    async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
+        yield TextDelta("a")
+        await self.go.wait()
+        yield Finish()
+
+    async def count(self, conversation: Conversation) -> int:
+        return 1
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.log.append(f"-{self.model_id}")
+
+
+class Stage:
+    """A pool of staged runtimes with a clock of its own."""
+
+    def __init__(self, *, budget: int = 100, keep_alive_s: float = 60, busy_wait_s: float = 0.05) -> None:
+        self.now = 0.0
+        self.log: list[str] = []
+        self.made: dict[str, Staged] = {}
+        self.sizes = {"a": 40, "b": 40, "c": 40, "huge": 101}
+        self.slept: asyncio.Queue[float] = asyncio.Queue()
+        self.wake = asyncio.Semaphore(0)
+        self.pool = Pool(
+            self._spec, budget, keep_alive_s,
+            make=self._make, clock=lambda: self.now, sleep=self._sleep, busy_wait_s=busy_wait_s,
+        )  # fmt: skip
+
+    def _spec(self, model_id: str) -> LlmSpec:
+        if model_id not in self.sizes:
+            raise NotFound("no such model", code="unknown_model")
+        return LlmSpec(model_id, Path("unused"), 100, self.sizes[model_id])
+
+    def _make(self, found: LlmSpec) -> Staged:
+        self.log.append(f"+{found.model_id}")
+        self.made[found.model_id] = Staged(found, self.log)
+        return self.made[found.model_id]
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.put_nowait(seconds)
+        await self.wake.acquire()
+
+    @property
+    def names(self) -> set[str]:
+        return {each.model_id for each in self.pool.loaded()}
+
+
+@pytest.fixture
+async def stage():
+    found = Stage()
+    yield found
+    await found.pool.close()
+
+
+async def test_a_model_is_loaded_when_it_is_asked_for_and_once(stage):
+    one, two = await asyncio.gather(stage.pool.runtime("a"), stage.pool.runtime("a"))
+    await answer(one, HI)
+    await answer(two, HI)
+    assert stage.log == ["+a"]
+
+
+async def test_the_least_recently_used_goes_when_room_is_needed(stage):
+    a, _ = await stage.pool.runtime("a"), await stage.pool.runtime("b")
+    stage.now = 5
+    await answer(a, HI)
+    await stage.pool.runtime("c")
+    assert stage.log == ["+a", "+b", "-b", "+c"]
+    assert stage.names == {"a", "c"}
+
+
+async def test_a_model_at_work_is_never_unloaded_for_another(stage):
+    events = {}
+    for name in ("a", "b"):
+        runtime = await stage.pool.runtime(name)
+        stage.made[name].go.clear()
+        events[name] = runtime.generate(HI)
+        await anext(events[name])
+    with pytest.raises(Unavailable) as caught:
+        await stage.pool.runtime("c")
+    assert caught.value.code == "models_busy"
+    assert "80" in caught.value.message
+    assert stage.names == {"a", "b"}
+
+    stage.made["a"].go.set()
+    async for _ in events["a"]:
+        pass
+    await stage.pool.runtime("c")
+    assert stage.names == {"b", "c"}
+    await events["b"].aclose()
+
+
+async def test_what_waits_for_room_gets_it_when_it_comes(stage):
+    stage.pool._busy_wait_s = 10
+    runtimes = {name: await stage.pool.runtime(name) for name in ("a", "b")}
+    for name in runtimes:
+        stage.made[name].go.clear()
+    tasks = [asyncio.create_task(answer(runtime, HI)) for runtime in runtimes.values()]
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(stage.pool.runtime("c"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    stage.made["b"].go.set()
+    await asyncio.wait_for(waiting, 5)
+    assert stage.names == {"a", "c"}
+    stage.made["a"].go.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_what_can_never_fit_is_refused_with_numbers(stage):
+    with pytest.raises(InvalidRequest) as caught:
+        await stage.pool.runtime("huge")
+    assert caught.value.code == "model_too_large"
+    assert "101" in caught.value.message
+    assert "100" in caught.value.message
+    assert stage.log == []
+
+
+async def test_an_unknown_model_is_said_to_be_unknown(stage):
+    with pytest.raises(NotFound):
+        await stage.pool.runtime("nobody")
+
+
+async def test_an_idle_model_is_unloaded_in_time_and_comes_back_when_needed(stage):
+    runtime = await stage.pool.runtime("a")
+    assert await stage.slept.get() == 60
+    stage.now = 30
+    await answer(runtime, HI)
+    stage.now = 61
+    stage.wake.release()
+    assert await stage.slept.get() == 29
+    assert stage.names == {"a"}
+    stage.now = 90
+    stage.wake.release()
+    while stage.names:  # noqa: ASYNC110 - the pool does it in its own time
+        await asyncio.sleep(0)
+    assert stage.log == ["+a", "-a"]
+    await answer(runtime, HI)
+    assert stage.log == ["+a", "-a", "+a"]
+
+
+async def test_a_model_at_work_is_not_idle(stage):
+    runtime = await stage.pool.runtime("a")
+    stage.made["a"].go.clear()
+    events = runtime.generate(HI)
+    await anext(events)
+    stage.now = 1000
+    await stage.pool.unload_idle()
+    (loaded,) = stage.pool.loaded()
+    assert (loaded.running, loaded.idle_s) == (1, 0)
+    await events.aclose()
+    (loaded,) = stage.pool.loaded()
+    assert loaded.running == 0
+
+
+async def test_a_model_that_does_not_load_takes_no_room(stage):
+    make = stage._make
+
+    def broken(found: LlmSpec) -> Staged:
+        made = make(found)
+        made.broken = found.model_id == "a"
+        return made
+
+    stage.pool._make = broken
+    with pytest.raises(Broken):
+        await stage.pool.runtime("a")
+    assert stage.names == set()
+
+
+async def test_a_closed_pool_loads_nothing(stage):
+    runtime = await stage.pool.runtime("a")
+    await stage.pool.close()
+    with pytest.raises(Unavailable):
+        await answer(runtime, HI)
+    assert stage.log == ["+a", "-a"]
+
+
+@pytest.mark.slow
+async def test_real_models_take_turns_within_the_budget(models_home):
+    path = model_file(models_home)
+    made: list[LlamaCppRuntime] = []
+
+    def make(found: LlmSpec) -> LlamaCppRuntime:
+        made.append(LlamaCppRuntime(found))
+        return made[-1]
+
+    pool = Pool(lambda model_id: spec(path, model_id=model_id, ram_mb=300), 400, 300, make=make)
+    try:
+        for model_id in ("one", "two", "one"):
+            got = await answer(await pool.runtime(model_id), asking("Hi", max_tokens=4))
+            assert got.text
+            assert [each.model_id for each in pool.loaded()] == [model_id]
+        assert [runtime.pid is None for runtime in made] == [True, True, False]
+    finally:
+        await pool.close()
+    assert made[-1].pid is None

@@ -24,7 +24,7 @@ check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow and not big" -q
+	$(BIN)/pytest -m "not slow and not big and not export" -q
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
@@ -58,6 +58,7 @@ lock:
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra mlx -o requirements/mlx.txt
+	$(LOCK) --group pyproject.toml:export --override requirements/without-torch.txt -o requirements/export.txt
 	echo 'uv' | $(LOCK) - -c requirements/dev.txt -o requirements/bootstrap.txt
 	printf 'hatchling==1.27.0\neditables\n' | $(LOCK) - -c requirements/dev.txt -o requirements/build.txt
 

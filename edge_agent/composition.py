@@ -10,9 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_bridge.client import BridgeClient, BridgeOff, RemoteBridge, embedded_bridge
-from cloud_bridge.device_key import DeviceKey
-from cloud_bridge.outbound import open_http
+from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote_bridge
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
 from edge_agent.consider import Considerer, LocalModels, Policy
@@ -141,12 +139,12 @@ def _spec(store: ModelStore, model_id: str) -> LlmSpec:
 @asynccontextmanager
 async def _bridge(home: Path, settings: BridgeSettings) -> AsyncIterator[BridgeClient]:
     if settings.mode == "remote":
-        async with open_http() as http:
-            yield RemoteBridge(settings.url, DeviceKey.load_or_create(home / "keys" / "device.key"), http)
+        async with remote_bridge(settings.url, home / "keys" / "device.key") as bridge:
+            yield bridge
     elif settings.mode == "embedded" and settings.providers:
         configs = [ProviderConfig(**provider.model_dump()) for provider in settings.providers]
-        async with embedded_bridge(configs, home / "bridge.db") as bridge:
-            yield bridge
+        async with embedded_bridge(configs, home / "bridge.db") as embedded:
+            yield embedded
     else:
         yield BridgeOff()
 

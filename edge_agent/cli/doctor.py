@@ -12,6 +12,7 @@ from typing import Literal
 
 import typer
 
+from cloud_bridge.device_key import DeviceKey
 from cloud_bridge.protocol.problems import Problem
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
@@ -48,6 +49,8 @@ def _examine(home: Path) -> Iterator[Finding]:
         yield _checked("state", lambda: _state(home))
         yield _checked("ledger", lambda: _ledger(home))
     yield from _engines()
+    if (home / "keys" / "device.key").exists():
+        yield _checked("device id", lambda: _device_id(home))
     yield _daemon(home)
 
 
@@ -101,6 +104,11 @@ def _state(home: Path) -> str:
 def _ledger(home: Path) -> str:
     with open_state(home) as state:
         return f"{state.verify_ledger()} entries, none altered"
+
+
+def _device_id(home: Path) -> str:
+    public_id = DeviceKey.load_or_create(home / "keys" / "device.key").public_id
+    return f"{public_id}; at the bridge: cloud-bridge devices enroll NAME --public-key {public_id}"
 
 
 def _engines() -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,14 +35,15 @@ class Head:
         """Read a head. Raises Broken code "model_file_missing" or "model_unreadable"."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-            with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            # numpy leaves a file open that it opened itself and cannot read.
+            with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name].astype(np.float32) for name in stored.files}
             return cls(manifest["parameters"], arrays, manifest)
         except FileNotFoundError as error:
             raise Broken(
                 f"The trained head {folder.name} is missing.", code="model_file_missing", hint=_HINT
             ) from error
-        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, LookupError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise unreadable(folder.name) from error
 
 

@@ -20,7 +20,7 @@ LARGE = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 EASY = "Who wrote Hamlet?"
 HARD = (
     "A train leaves at 9:40 and covers 213 km at 71 km/h, waits 25 minutes, then goes on for 96 km at 64 km/h. A "
-    "ticket costs $0.17 per km, less 12% above 150 km. When does it arrive, and how much is paid for 3 tickets in total?"
+    "ticket costs $0.17 per km, less 12% above 150 km. When does it arrive, and what do 3 tickets cost in total?"
 )
 
 

@@ -12,13 +12,13 @@ SENTENCES = {
     "hey, good morning to you": "greeting",
     "thanks a lot for your help": "thank_you",
     "please put a stop on my bank account": "freeze_account",
-    "somebody took my credit card, I need to report it": "report_lost_card",
+    "i lost my credit card, what should i do": "report_lost_card",
     "what's the balance of my checking account": "balance",
     "move 200 dollars from savings to checking": "transfer",
     "wake me at six tomorrow with an alarm": "alarm",
     "tell me a good joke": "tell_joke",
-    "will it rain in Hamburg this afternoon": "weather",
-    "book me a flight from Boston to Lisbon next Friday": "book_flight",
+    "is my flight on time": "flight_status",
+    "how do I pay my phone bill": "pay_bill",
 }
 OUTSIDE = [
     "prove that there are infinitely many primes congruent to three modulo four",
@@ -46,7 +46,7 @@ def test_arithmetic_is_in_scope_and_not_routine(classifier: IntentClassifier) ->
 
 def test_labels_of_ones_own_need_no_training(classifier: IntentClassifier) -> None:
     labels = ["sports", "cooking_recipe", "software_bug"]
-    texts = ["the striker scored twice in the final", "simmer the onions in butter", "it crashes with a null pointer"]
+    texts = ["which team won the basketball game", "simmer the onions in butter", "it crashes with a null pointer"]
     found = classifier.classify(texts, labels)
     assert [intent.label for intent in found] == labels
     assert all(0 < intent.confidence <= 1 for intent in found)

@@ -24,6 +24,7 @@ from edge_agent.outbox_worker import OutboxWorker
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
 from edge_agent.privacy.vault import Vault
 from edge_agent.record import Recorder
+from edge_agent.routing import difficulty, intent
 from edge_agent.routing.difficulty import Difficulty
 from edge_agent.routing.intent import IntentClassifier
 from edge_agent.runtimes.encoder import Encoder
@@ -87,11 +88,11 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         vault = Vault(state)
         escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state)
         encoder = Encoder(bundled_path(f"encoders/{ENCODER}"))
-        intents = IntentClassifier(encoder.embed, bundled_path("heads/intent"))
+        intents = IntentClassifier(encoder.embed, bundled_path(intent.BUNDLED))
         considerer = Considerer(
             encoder=encoder,
             intents=intents,
-            difficulty=Difficulty(bundled_path("heads/difficulty")),
+            difficulty=Difficulty(bundled_path(difficulty.BUNDLED)),
             models=models,
             bridge=bridge,
             state=state,

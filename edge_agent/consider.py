@@ -16,6 +16,7 @@ from cloud_bridge.protocol.report import Intent
 from edge_agent.models.manifest import Manifest
 from edge_agent.models.store import ModelStore
 from edge_agent.routing.difficulty import Difficulty
+from edge_agent.routing.features import judged_text
 from edge_agent.routing.intent import IntentClassifier
 from edge_agent.routing.situation import DEFAULT_THRESHOLD, CloudPolicy, Situation
 from edge_agent.runtimes.encoder import Encoder
@@ -97,9 +98,11 @@ class Considerer:
     async def situation(self, turn: Turn) -> Situation:
         """The situation of this request, now. What was detected in the text is not part of it yet."""
         request = turn.request
-        turn.intent, p_local_right = await anyio.to_thread.run_sync(self._read, request.conversation)
         known, local = await anyio.to_thread.run_sync(lambda: (self._models.known(), self._models.default()))
         wanted = known.get(request.model, local)
+        turn.intent, p_local_right = await anyio.to_thread.run_sync(
+            self._read, request.conversation, wanted.id if wanted else None
+        )
         return Situation(
             requested_model=request.model,
             known_local_models=frozenset(known),
@@ -128,12 +131,12 @@ class Considerer:
             usage.prompt_tokens * self._policy.usd_per_mtok_in + usage.completion_tokens * self._policy.usd_per_mtok_out
         ) / 1_000_000
 
-    def _read(self, conversation: Conversation) -> tuple[Intent | None, float | None]:
-        text = conversation.last_user_text
+    def _read(self, conversation: Conversation, model_id: str | None) -> tuple[Intent | None, float | None]:
+        text = judged_text(conversation)
         if not text.strip():
             return None, None
         rows = self._encoder.embed([text])
-        return self._intents.of_embeddings(rows)[0], self._difficulty.estimate(conversation, rows[0])
+        return self._intents.of_embeddings(rows)[0], self._difficulty.estimate(conversation, rows[0], model_id)
 
     def _cost_estimate(self, conversation: Conversation) -> float:
         answer = conversation.sampling.max_tokens or TYPICAL_ANSWER_TOKENS

@@ -150,7 +150,13 @@ def _serve(path: Path, context_length: int, threads: int, incoming: int, outbox:
     gguf_header.check(path)
     quiet()
     model = Model(path)
-    length = min(context_length, model.context_length) if context_length else model.context_length
+    length = min(context_length, model.context_length)
+    if length < 1:
+        raise Broken(
+            f"A context of {length} tokens holds no prompt.",
+            code="model_unreadable",
+            hint="Check the context length in the model's manifest and in its file.",
+        )
     prompter = _prompter(model)
     context = Context(model, n_ctx=length, n_batch=PROMPT_BATCH, n_seq_max=MAX_RUNNING, n_threads=threads)
 

@@ -10,10 +10,16 @@ from typing import Protocol
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event
 
+DEFAULT_CONTEXT_LENGTH = 8192
+"""Tokens of context to give a model that could have more: its memory is paid for when the model is loaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class LlmSpec:
-    """A language model to run: its main file, tokens of context to give it, and what it takes resident in MiB."""
+    """A language model to run: its main file, tokens of context to give it, and what it takes resident in MiB.
+
+    A model that has less context than that gets what it has.
+    """
 
     model_id: str
     path: Path

@@ -198,7 +198,7 @@ def _crashed() -> Unavailable:
 
 
 def _died_loading(code: int) -> Problem:
-    if code == -signal.SIGKILL if sys.platform != "win32" else False:
+    if sys.platform != "win32" and code == -signal.SIGKILL:
         return Unavailable(
             "The model's process was killed while it loaded, most likely for want of memory.",
             code="model_crashed",

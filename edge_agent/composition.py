@@ -13,7 +13,7 @@ from pathlib import Path
 from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote_bridge
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
-from edge_agent.consider import Considerer, LocalModels, Policy
+from edge_agent.consider import Considerer, LocalModels, Policy, context_given
 from edge_agent.escalate import Escalator
 from edge_agent.feed import Feed
 from edge_agent.models.bundled import bundled_path
@@ -134,7 +134,7 @@ async def _background(outbox: OutboxWorker) -> AsyncIterator[None]:
 
 def _spec(store: ModelStore, model_id: str) -> LlmSpec:
     manifest = store.catalog.get(model_id)
-    return LlmSpec(model_id, store.file(model_id), manifest.context_length or 2048, manifest.ram_mb)
+    return LlmSpec(model_id, store.file(model_id), context_given(manifest), manifest.ram_mb)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from edge_agent.routing.features import judged_text
 from edge_agent.routing.intent import IntentClassifier
 from edge_agent.routing.situation import DEFAULT_THRESHOLD, CloudPolicy, Situation
 from edge_agent.runtimes.encoder import Encoder
+from edge_agent.runtimes.runtime import DEFAULT_CONTEXT_LENGTH
 from edge_agent.state.state import State
 from edge_agent.turn import Turn
 
@@ -39,6 +40,11 @@ class Policy:
     usd_per_day: float
     usd_per_mtok_in: float
     usd_per_mtok_out: float
+
+
+def context_given(manifest: Manifest) -> int:
+    """Tokens of context that a model is run with: its own, within what is worth its memory here."""
+    return min(manifest.context_length or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
 
 
 class LocalModels:
@@ -108,7 +114,7 @@ class Considerer:
             known_local_models=frozenset(known),
             local_model=local.id if local else None,
             local_available=wanted is not None,
-            local_context_length=wanted.context_length if wanted else None,
+            local_context_length=context_given(wanted) if wanted else None,
             prompt_tokens_estimate=_tokens_at_least(request.conversation),
             needs_tools=bool(request.conversation.tools),
             cloud_policy=self._policy.cloud,

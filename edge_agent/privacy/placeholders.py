@@ -1,7 +1,7 @@
 r"""What a placeholder looks like, as we write it and as models write it back.
 
 We write `<PERSON_1>`. Back come `< Person_1 >`, `<PERSON\_1>`, `\<PERSON\_1\>`, `&lt;PERSON_1&gt;`,
-`<PERSON 1>`, `<PERSON_1's>`, and in JSON `\u003cPERSON_1\u003e`: the same type and number, so never
+`<PERSON 1>`, `<PERSON_1's>`, `[PERSON_1]`, and in JSON `\u003cPERSON_1\u003e`: the same type and number, so never
 a guess between two.
 
 The pattern both restores answers and finds what the user wrote that looks like a placeholder. So whatever
@@ -55,9 +55,12 @@ def _pattern(types: frozenset[str], backslash: str) -> regex.Pattern[str]:
     space = r"[ \t\u00a0]{0,2}"
     names = "|".join(separator.join(name.split("_")) for name in sorted(types, key=lambda name: (-len(name), name)))
     inside = rf"{space}(?P<type>{names}){separator}(?P<number>[1-9][0-9]{{0,6}})(?P<possessive>['\u2019]s)?{space}"
+    # "[Person 1]" is how people write a template: in square brackets only the joined form is ours.
+    joined = inside.replace(separator, rf"(?:{backslash})?_")
     forms = [("<", ">"), (rf"{backslash}<", rf"{backslash}>"), (r"&(?:lt|\#60|\#x3c);", r"&(?:gt|\#62|\#x3e);")]
     if backslash != r"\\":
         forms.append((r"\\u003c", r"\\u003e"))
     # One alternative per kind of bracket: opened one way, it must be closed the same way.
     alternatives = "|".join(f"{opening}{inside}{closing}" for opening, closing in forms)
+    alternatives += rf"|(?:{backslash})?\[{joined}(?:{backslash})?\]"
     return regex.compile(f"(?|{alternatives})", regex.IGNORECASE | regex.ASCII)

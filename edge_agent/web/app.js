@@ -27,7 +27,7 @@ function say(role, text) {
   li.className = role;
   li.textContent = text;
   $("turns").appendChild(li);
-  li.scrollIntoView({ block: "end" });
+  li.scrollIntoView({ block: "nearest" });
   return li;
 }
 
@@ -59,9 +59,9 @@ async function refresh() {
       ["/edge/v1/decisions", "/edge/v1/outbox", "/edge/v1/ledger"].map(async (p) => (await call(p)).json()));
     $("decisions").tBodies[0].replaceChildren(...decisions.decisions.slice(0, 8).map((d) => row(
       d.route, d.reasons.join(", "), d.confidence?.toFixed(2),
-      Object.entries(d.privacy.entities).map(([k, n]) => `${k} ${n}`).join(", "), d.privacy.bytes_sent)));
+      Object.entries(d.privacy.entities).map(([k, n]) => `${n} ${k.toLowerCase().replaceAll("_", " ")}`).join(", "), d.privacy.bytes_sent || "")));
     $("outbox").tBodies[0].replaceChildren(...outbox.jobs.slice(0, 8).map((j) => row(j.id.slice(-6), j.status, j.reason)));
-    $("ledger").tBodies[0].replaceChildren(...ledger.entries.slice(0, 8).map((e) => row(e.time, e.provider, e.bytes)));
+    $("ledger").tBodies[0].replaceChildren(...ledger.entries.slice(0, 8).map((e) => row(new Date(e.sent_at).toLocaleTimeString(), e.provider, e.bytes)));
     $("state").textContent = "connected";
     $("connect").hidden = true;
   } catch (error) {

@@ -57,6 +57,9 @@ FORMS = [
     r"<PERSON\_1>",
     r"\<PERSON\_1\>",
     "&lt;PERSON_1&gt;",
+    "[PERSON_1]",
+    "[Person_1]",
+    r"\[PERSON\_1\]",
     "&#60;PERSON_1&#62;",
     "&#x3C;PERSON_1&#x3E;",
 ]
@@ -205,7 +208,7 @@ PIECES = st.one_of(
         ]
     ),
     st.sampled_from(
-        ["<", ">", "&lt;", "&", "\\", "_", "PERSON", "<PERSON", "<PERSON_", "1", " ", "'s", "\n", '"', "é😀"]
+        ["<", ">", "[", "]", "&lt;", "&", "\\", "_", "PERSON", "<PERSON", "<PERSON_", "1", " ", "'s", "\n", '"', "é😀"]
     ),
     st.text(max_size=4),
 )

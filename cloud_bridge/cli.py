@@ -19,6 +19,7 @@ import typer
 from cloud_bridge.audit import AuditLog
 from cloud_bridge.database import BridgeDatabase, own_home
 from cloud_bridge.devices import Device, DeviceRegistry
+from cloud_bridge.logs import start_log
 from cloud_bridge.protocol.problems import Problem, Unavailable
 from cloud_bridge.settings import BridgeSettings, home_from
 
@@ -43,9 +44,7 @@ def options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT003 typer's way
 ) -> None:
     """Options that every command takes."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpcore", "uvicorn.error", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    start_log(level=logging.INFO, debug=debug)
 
 
 @app.command()

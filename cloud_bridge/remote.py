@@ -6,6 +6,8 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,8 +58,8 @@ class RemoteBridge:
         self._reachability = Reachability(self._probe, clock=clock)
 
     def preview(self, escalation: Escalation) -> Departure:
-        """The envelope's bytes, to the bridge."""
-        return Departure(PROVIDER, self._url, encode_escalation(escalation))
+        """The envelope's bytes, to the bridge. A client may choose its session's id, so that stays here."""
+        return Departure(PROVIDER, self._url, encode_escalation(replace(escalation, session_id="")))
 
     async def escalate(self, escalation: Escalation, on_departure: OnDeparture | None = None) -> AsyncGenerator[Event]:
         """As `BridgeClient.escalate`. Where the iterator is closed early, the answer waits at the bridge."""
@@ -71,9 +73,10 @@ class RemoteBridge:
             try:
                 if response.status_code != 200:
                     raise await self._refusal(response)
-                async for event in _events(response):
-                    heard = True
-                    yield event
+                async with aclosing(_events(response)) as events:
+                    async for event in events:
+                        heard = True
+                        yield event
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:

@@ -59,10 +59,10 @@ class Agent:
                     yield event
             await self._recorder.finish(turn)
         except Problem as problem:
-            await self._recorder.fail(turn, problem)
+            await self._recorder.fail(turn, problem.code)
             raise
         except BaseException as error:
-            await self._recorder.abandon(turn, "internal_error" if isinstance(error, Exception) else "client_gone")
+            await self._recorder.fail(turn, "internal_error" if isinstance(error, Exception) else "client_gone")
             raise
         finally:
             report = turn.report()
@@ -99,6 +99,7 @@ class Agent:
                 except Unavailable:
                     if turn.answered:
                         raise  # half an answer cannot be replaced; the whole one comes through the outbox
+                turn.start_over()
                 situation = situation.without_cloud()
                 decision = decide(situation) if attempt is None else _rejudge(turn, judged, situation)
                 turn.follow(decision)

@@ -36,7 +36,7 @@ LONGEST_WAIT_S = 300.0
 
 def wait_s(problem: Unavailable, *, attempts: int) -> float:
     """How long to wait before the next attempt: as long as was asked, or 2 s, 4 s ... 5 min."""
-    return problem.retry_after_s or min(LONGEST_WAIT_S, RETRY_AFTER_S * 2**attempts)
+    return problem.retry_after_s or min(LONGEST_WAIT_S, RETRY_AFTER_S * 2 ** min(attempts, 16))
 
 
 class Escalator:
@@ -122,7 +122,11 @@ class Escalator:
         """Send a claimed job, with the key and the bytes it was accepted with, and restore the answer."""
         escalation = await anyio.to_thread.run_sync(self._state.escalation, job.id)
         restorer = StreamRestorer(await self._vault.session(job.session_id))
-        async with aclosing(restorer.restore(self._bridge.escalate(escalation, record))) as events:
+        # Both are closed here and now: leaving only the restorer would leave the connection open.
+        async with (
+            aclosing(self._bridge.escalate(escalation, record)) as answer,
+            aclosing(restorer.restore(answer)) as events,
+        ):
             async for event in events:
                 yield event
 

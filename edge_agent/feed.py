@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 BACKLOG = 256
@@ -22,8 +22,8 @@ class Feed:
                 queue.get_nowait()
             queue.put_nowait({"type": kind, **fields})
 
-    async def subscribe(self) -> AsyncIterator[dict[str, Any]]:
-        """Happenings from now on, without end."""
+    async def subscribe(self) -> AsyncGenerator[dict[str, Any]]:
+        """Happenings from now on, without end; close it to stop watching."""
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
         self._watchers.add(queue)
         try:

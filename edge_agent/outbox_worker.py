@@ -49,11 +49,11 @@ class OutboxWorker:
         self._slots = asyncio.Semaphore(PARALLEL)
 
     async def run(self) -> None:
-        """Send what is due, again and again, until cancelled."""
+        """Send what is due, again and again, until cancelled. A state that fails now is asked again later."""
         async with asyncio.TaskGroup() as sending:
             while True:
                 await self._slots.acquire()
-                job = await self._claim(self._now())
+                job = await self._claim_if_possible()
                 if job is None:
                     self._slots.release()
                     await asyncio.sleep(POLL_S)
@@ -81,8 +81,17 @@ class OutboxWorker:
     async def _send_and_release(self, job: Job) -> None:
         try:
             await self._send(job)
+        except Exception as error:  # noqa: BLE001 what it came to could not be recorded; the next start sends it again
+            log.error("job %s could not be recorded: %s", job.id, type(error).__name__)
         finally:
             self._slots.release()
+
+    async def _claim_if_possible(self) -> Job | None:
+        try:
+            return await self._claim(self._now())
+        except Exception as error:  # noqa: BLE001 the outbox must outlive a full disk
+            log.error("the outbox cannot be read: %s", type(error).__name__)
+            return None
 
     async def _send(self, job: Job) -> str:
         """Send one claimed job. What it comes to is in the state; nothing is raised but cancellation."""

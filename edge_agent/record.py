@@ -9,7 +9,6 @@ import anyio
 import anyio.to_thread
 
 from cloud_bridge.protocol.envelope import conversation_to_json
-from cloud_bridge.protocol.problems import Problem
 from cloud_bridge.protocol.trace import Traceparent, parse_traceparent
 from edge_agent.answer_record import answer_json
 from edge_agent.feed import Feed
@@ -52,16 +51,14 @@ class Recorder:
             provisional=turn.provisional,
         )
 
-    async def fail(self, turn: Turn, problem: Problem) -> None:
-        """Record why the request came to nothing."""
-        await anyio.to_thread.run_sync(self._state.fail_request, turn.request_id, problem.code)
-        await anyio.to_thread.run_sync(lambda: self._state.record_decision(turn.report(), request_id=turn.request_id))
-        self._feed.publish("failed", session_id=turn.session_id, code=problem.code)
-
-    async def abandon(self, turn: Turn, code: str) -> None:
-        """Record that the client went away, or that something broke, though this task is being cancelled."""
+    async def fail(self, turn: Turn, code: str) -> None:
+        """Record why the request came to nothing, and what was decided, even while this task is being cancelled."""
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._state.fail_request, turn.request_id, code)
+            await anyio.to_thread.run_sync(
+                lambda: self._state.record_decision(turn.report(), request_id=turn.request_id)
+            )
+        self._feed.publish("failed", session_id=turn.session_id, code=code)
 
     def _turn(self, request: Request, request_id: str, session_id: str, started: float) -> Turn:
         return Turn(

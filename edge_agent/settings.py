@@ -135,7 +135,9 @@ class Settings(_Section):
             ) from error
         for layer in (_from_environ(environ), overrides or {}):
             for section, values in layer.items():
-                document.setdefault(section, {}).update(values)
+                given = document.setdefault(section, {})
+                if isinstance(given, dict):  # anything else is refused below, by its name
+                    given.update(values)
         try:
             return cls.model_validate(document)
         except ValidationError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloud_bridge.protocol.conversation import Conversation
-from cloud_bridge.protocol.events import Event, Served, TextDelta, ToolCallDelta
+from cloud_bridge.protocol.events import Event, ReasoningDelta, Served, TextDelta, ToolCallDelta
 from cloud_bridge.protocol.report import Intent, PrivacyReport, Report, Route, Timings
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.privacy.mask import MaskResult
@@ -111,8 +111,13 @@ class Turn:
         self.events.append(event)
         if isinstance(event, Served):
             self.served = event
-        if self.first_token_ms is None and isinstance(event, TextDelta | ToolCallDelta):
+        if self.first_token_ms is None and isinstance(event, TextDelta | ToolCallDelta | ReasoningDelta):
             self.first_token_ms = self.elapsed_ms()
+
+    def start_over(self) -> None:
+        """Forget an answer that failed before any of it was passed on, and who was to give it."""
+        self.events.clear()
+        self.served = None
 
     def report(self) -> Report:
         """The contract's `edge` object as it stands now."""

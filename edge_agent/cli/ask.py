@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -45,7 +46,7 @@ def _history(client: DaemonClient, session: str | None) -> list[dict[str, str]]:
     if session is None:
         return []
     try:
-        history = client.get(f"/edge/v1/sessions/{session}")["history"]
+        history = client.get(f"/edge/v1/sessions/{quote(session, safe='')}")["history"]
     except NotFound:
         return []
     return [{"role": message["role"], "content": _text(message)} for message in history]

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
+from cloud_bridge.logs import start_log
 from cloud_bridge.protocol.problems import Conflict
 from edge_agent.cli.client import address_file
 from edge_agent.composition import running
@@ -33,9 +34,7 @@ def serve(
     home = current_home()
     chosen: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings.load(home, os.environ, {"server": chosen})
-    logging.basicConfig(level=logging.DEBUG if "--debug" in sys.argv else logging.WARNING)
-    # One line a request at debug level would hold no text, but httpx logs URLs; keep the log quiet.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    start_log(level=logging.WARNING, debug="--debug" in sys.argv)
     asyncio.run(_serve(home, settings, offline=offline))
 
 

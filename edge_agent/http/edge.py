@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -127,7 +128,8 @@ async def events(daemon: TheDaemon) -> StreamingResponse:
     """What happens in the daemon, as server-sent events. Ids and states only; never text."""
 
     async def stream() -> AsyncIterator[bytes]:
-        async for happening in daemon.feed.subscribe():
-            yield encode_sse(json.dumps(happening), event=happening["type"])
+        async with aclosing(daemon.feed.subscribe()) as happenings:
+            async for happening in happenings:
+                yield encode_sse(json.dumps(happening), event=happening["type"])
 
     return StreamingResponse(stream(), media_type="text/event-stream")

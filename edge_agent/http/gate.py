@@ -108,5 +108,5 @@ def _too_large() -> InvalidRequest:
     return InvalidRequest(
         f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB.",
         code="payload_too_large",
-        hint="Send less text at once, or add long documents with `edge-agent docs add`.",
+        hint="Send less text at once.",
     )

@@ -29,6 +29,9 @@ from edge_agent.turn import Request as AgentRequest
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
+MAX_INPUTS = 2048
+"""Texts in one request for embeddings, as at OpenAI."""
+
 
 def agent_request(chat: ChatRequest, request: Request) -> AgentRequest:
     """The agent's view of a chat request."""
@@ -54,7 +57,7 @@ async def chat_completions(body: JsonObject, agent: TheAgent, request: Request) 
             events = await until_gone(request, collect(answer))
             report = metrics.count(events)
             return _queued(report) if report.route == "queued" else JSONResponse(shape.whole(events))
-        first = await anext(answer)
+        first = await until_gone(request, anext(answer))
     except Problem as problem:
         metrics.count_problem(problem)
         raise
@@ -147,6 +150,13 @@ async def embeddings(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
     fields = Fields(body)
     given = fields.require("input")
     texts = [given] if isinstance(given, str) else given
+    if isinstance(texts, list) and len(texts) > MAX_INPUTS:
+        raise InvalidRequest(
+            f"'input' holds {len(texts)} texts; at most {MAX_INPUTS} are allowed.",
+            code="invalid_value",
+            hint="Send them in several requests.",
+            param="input",
+        )
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise InvalidRequest(
             "'input' must be a text or a list of texts, none of them empty.",

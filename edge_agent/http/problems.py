@@ -8,6 +8,8 @@ import math
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from cloud_bridge.protocol.openai_chat import encode_error
 from cloud_bridge.protocol.problems import (
@@ -84,6 +86,10 @@ def install(app: FastAPI) -> None:
         return response_to(
             NotFound("There is nothing at this address.", code="unknown_url", hint="See /openapi.json for all.")
         )
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it
 
     @app.exception_handler(Exception)
     async def _unexpected(_: Request, error: Exception) -> JSONResponse:

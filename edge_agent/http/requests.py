@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any, TypeVar, cast, get_args
 
+import anyio
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
@@ -64,19 +65,24 @@ async def collect(answer: AsyncGenerator[AnswerEvent]) -> list[AnswerEvent]:
         return [event async for event in answer]
 
 
-async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`, but cancel it when the client goes away, as a stream does by itself."""
-    task = asyncio.ensure_future(work)
+async def until_gone(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`, but cancel it when the client goes away, as a stream does by itself. Raises ClientDisconnect.
+
+    By a cancel scope, not a task's `cancel`: that would abandon a thread in the middle of recording something.
+    """
     watch = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        for left in (task, watch):
-            left.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+    with anyio.CancelScope() as scope:
+
+        def leave(_: object) -> None:
+            scope.cancel()
+
+        watch.add_done_callback(leave)
+        try:
+            return await work
+        finally:
+            watch.remove_done_callback(leave)
+            watch.cancel()
+    raise ClientDisconnect
 
 
 async def _gone(request: Request) -> None:

@@ -68,7 +68,7 @@ async def mask(
     try:
         findings = await anyio.to_thread.run_sync(_find, conversation, detector)
         async with vault.changing(session_id) as mapping:
-            result = _masked(conversation, findings, mapping)
+            result = await anyio.to_thread.run_sync(_masked_with_all_known, conversation, findings, mapping)
         return replace(result, masked=replace(result.masked, conversation=_noted(result, note=note)))
     except Problem:
         raise
@@ -143,6 +143,12 @@ def _find(conversation: Conversation, detector: Detector) -> _Findings:
 
     conversation.map_strings(text, document)
     return findings
+
+
+def _masked_with_all_known(conversation: Conversation, findings: _Findings, mapping: SessionMapping) -> MaskResult:
+    """Mask twice: what was found in a later text is known in the earlier ones only then."""
+    _masked(conversation, findings, mapping)
+    return _masked(conversation, findings, mapping)
 
 
 def _masked(conversation: Conversation, findings: _Findings, mapping: SessionMapping) -> MaskResult:

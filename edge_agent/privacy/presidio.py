@@ -235,5 +235,6 @@ def quiet() -> None:
     """Keep Presidio's log, which may quote what it looks at, away from everybody. Safe to repeat."""
     log = logging.getLogger("presidio-analyzer")
     log.propagate = False
+    log.setLevel(logging.WARNING)  # its own, or a quieter root logger would keep the handler from hearing it
     if not any(isinstance(handler, _TimeOutsRaise) for handler in log.handlers):
         log.addHandler(_TimeOutsRaise())

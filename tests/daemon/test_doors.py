@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import SMALL_MODELS
 from tests.daemon.conftest import LOCAL
 from tests.daemon.running_daemon import RunningDaemon, daemon, text_of
+from tests.model_files import SMALL_MODELS
 
 pytestmark = pytest.mark.slow
 CHAT = "/v1/chat/completions"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.conftest import SMALL_MODELS
 from tests.daemon.running_daemon import RunningDaemon
+from tests.model_files import SMALL_MODELS
 
 pytestmark = pytest.mark.slow
 HELLO = [{"role": "user", "content": "Say hello in one short sentence."}]

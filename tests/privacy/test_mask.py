@@ -282,3 +282,18 @@ async def test_a_vault_with_two_values_for_one_placeholder_restores_neither(stor
     with pytest.raises(Problem) as caught:
         await Vault(store).session("s")
     assert caught.value.code == "privacy_failed"
+
+
+class FindsOnlyBeside:
+    """Finds a name where a title announces it, and misses it elsewhere."""
+
+    def detect(self, text: str) -> list[Span]:
+        place = text.find("Mrs Holloway")
+        return [] if place < 0 else [Span(place + 4, place + 12, "PERSON", 0.8)]
+
+
+async def test_what_a_later_text_reveals_is_masked_in_the_earlier_ones(vault: Vault):
+    conversation = said(Text("Holloway called. "), Text("That is Mrs Holloway, of course."))
+    detector: Detector = FindsOnlyBeside()  # type: ignore[assignment]
+    result = await mask(conversation, detector=detector, vault=vault, session_id="s")
+    assert result.masked.conversation.last_user_text == "<PERSON_1> called. That is Mrs <PERSON_1>, of course."

@@ -1,0 +1,149 @@
+"""What happens at the edges of a request: a client that leaves, an answer that fails, a state that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio.to_thread
+import pytest
+from starlette.requests import ClientDisconnect
+
+from cloud_bridge.protocol.conversation import Conversation, Message, Text
+from cloud_bridge.protocol.events import Event, ReasoningDelta, Served, TextDelta
+from cloud_bridge.protocol.problems import Unavailable
+from cloud_bridge.protocol.trace import Traceparent
+from edge_agent.escalate import LONGEST_WAIT_S, Escalator, wait_s
+from edge_agent.feed import Feed
+from edge_agent.http.requests import until_gone
+from edge_agent.outbox_worker import OutboxWorker
+from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.vault import Vault
+from edge_agent.record import Recorder
+from edge_agent.state.keys import KeyRing
+from edge_agent.state.state import State
+from edge_agent.turn import Request, Turn
+
+pytestmark = pytest.mark.anyio
+
+ASKED = Request(Conversation((Message("user", (Text("Hello."),)),)))
+SERVED = Served("cloud", "big", "", 1.0, 1.0)
+
+
+class Client:
+    """A client that goes away when it is told to."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def receive(self) -> dict[str, str]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+async def test_a_client_that_leaves_does_not_abandon_what_is_being_recorded():
+    client, begun, recorded = Client(), threading.Event(), threading.Event()
+    outcome: list[str] = []
+
+    def record() -> str:
+        begun.set()
+        recorded.wait(5)
+        return "on record"
+
+    async def work() -> None:
+        outcome.append(await anyio.to_thread.run_sync(record))
+        await asyncio.sleep(60)
+
+    waiting = asyncio.create_task(until_gone(client, work()))  # type: ignore[arg-type]
+    await asyncio.to_thread(begun.wait, 5)
+    client.left.set()
+    await asyncio.sleep(0.05)
+    recorded.set()
+    with pytest.raises(ClientDisconnect):
+        await waiting
+    assert outcome == ["on record"]
+
+
+async def test_an_answer_in_time_is_given_to_the_client():
+    async def work() -> int:
+        return 7
+
+    assert await until_gone(Client(), work()) == 7  # type: ignore[arg-type]
+
+
+def turn() -> Turn:
+    return Turn(ASKED, "request", "decision", "session", Traceparent("1" * 32, "2" * 16), 0.0)
+
+
+def test_an_answer_that_failed_before_its_first_word_leaves_no_trace():
+    made = turn()
+    made.note(SERVED)
+    assert not made.answered
+    made.start_over()
+    assert (made.events, made.report().provider, made.report().model) == ([], None, None)
+
+
+@pytest.mark.parametrize("event", [TextDelta("Hi"), ReasoningDelta("Hmm")])
+def test_what_was_passed_on_can_no_longer_be_replaced(event: Event):
+    made = turn()
+    made.note(event)
+    assert made.answered
+
+
+@pytest.mark.parametrize("attempts", [0, 3, 5_000])
+def test_the_wait_grows_to_five_minutes_and_no_further(attempts: int):
+    expected = min(LONGEST_WAIT_S, 2.0 * 2 ** min(attempts, 16))
+    assert wait_s(Unavailable("Away.", code="cloud_unreachable"), attempts=attempts) == expected
+
+
+async def test_a_request_whose_client_left_has_its_decision_on_record(tmp_path: Path):
+    with State.open(tmp_path / "state.db", KeyRing.open(tmp_path)) as state:
+        recorder = Recorder(state, Feed())
+        accepted = await recorder.accept(ASKED)
+        await recorder.fail(accepted, "client_gone")
+        assert state.decision(accepted.decision_id)["session_id"] == accepted.session_id
+
+
+async def test_leaving_a_delivery_closes_the_call_at_once():
+    closed: list[bool] = []
+
+    async def escalate(*_: Any) -> AsyncGenerator[Event]:
+        try:
+            yield SERVED
+            yield TextDelta("never heard")
+        finally:
+            closed.append(True)
+
+    state: Any = SimpleNamespace(escalation=lambda _: None, load=lambda _: ())
+    bridge: Any = SimpleNamespace(escalate=escalate)
+    escalator = Escalator(detector=Detector(Path("none"), None), vault=Vault(state), bridge=bridge, state=state)
+    delivery = escalator.deliver(SimpleNamespace(id="j", session_id="s"), None)  # type: ignore[arg-type]
+    assert await anext(delivery) == SERVED
+    await delivery.aclose()
+    assert closed == [True]
+
+
+async def test_the_outbox_outlives_a_state_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch):
+    asked: list[float] = []
+    again = asyncio.Event()
+
+    def claim_next(now: float) -> None:
+        asked.append(now)
+        if len(asked) == 1:
+            raise Unavailable("Busy.", code="state_busy")
+        again.set()
+
+    monkeypatch.setattr("edge_agent.outbox_worker.POLL_S", 0.0)
+    state: Any = SimpleNamespace(claim_next=claim_next)
+    worker = OutboxWorker(state=state, escalator=SimpleNamespace(), feed=Feed())  # type: ignore[arg-type]
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(5):
+        await again.wait()
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

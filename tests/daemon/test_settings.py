@@ -53,6 +53,12 @@ def test_a_mistake_names_the_file_and_the_key(tmp_path: Path, config: str, says:
     assert str(tmp_path / "config.toml") in str(caught.value)
 
 
+def test_a_section_that_is_no_table_is_a_mistake_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("server = 3")
+    with pytest.raises(InvalidRequest, match="server"):
+        Settings.load(tmp_path, {"EDGE_AGENT_SERVER__PORT": "1"})
+
+
 def test_the_home_comes_from_the_environment_or_the_platform() -> None:
     assert home_from({"EDGE_AGENT_HOME": "/somewhere"}) == Path("/somewhere")
     assert home_from({}).name == "edge-agent"

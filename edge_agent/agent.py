@@ -94,6 +94,8 @@ class Agent:
                 try:
                     async with aclosing(self._escalator.answer(turn)) as events:
                         async for event in events:
+                            if attempt is not None and turn.answered:
+                                await attempt.aclose()  # it cannot take this one's place now; others wait for the model
                             yield event
                     return
                 except Unavailable:

@@ -64,7 +64,13 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
     worker = [sys.executable, "-P", "-m", "quantize.gguf_worker", str(source.path), str(target), type_name]
     environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}  # a crash would otherwise start a debugger
     with subprocess.Popen(
-        worker, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        worker,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        # A terminal's Ctrl-C would reach the worker, too, and its death would look like a crash.
+        start_new_session=True,
     ) as process:
         try:
             for line in process.stdout or ():

@@ -113,7 +113,7 @@ def privacy_failed(message: str) -> Broken:
     return Broken(
         message,
         code="privacy_failed",
-        hint="Nothing was sent. Check the models: edge-agent models verify, or fetch them: edge-agent models pull --default",
+        hint="Nothing was sent. Check the models: edge-agent models verify. Get them: edge-agent models pull --default",
     )
 
 

@@ -21,7 +21,7 @@ from edge_agent.routing.situation import DEFAULT_THRESHOLD, Decision, Situation
 __all__ = ["DEFAULT_THRESHOLD", "HOLD_TOKENS", "Decision", "Situation", "decide", "decide_after_local"]
 
 HOLD_TOKENS = 24
-"""How much of a local answer is judged before the first word of it is shown: 0.2 s at 120 tokens a second, 1 s at 24."""
+"""How much of a local answer is judged before a word of it is shown: 0.2 s at 120 tokens a second, 1 s at 24."""
 
 Reasons = tuple[str, ...]
 

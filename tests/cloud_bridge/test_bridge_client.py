@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,10 @@ def test_a_damaged_device_key_is_named_and_never_replaced(content, tmp_path: Pat
     assert caught.value.code == "device_key_unreadable"
     assert "device.pem" in str(caught.value)
     assert path.read_bytes() == content
+
+
+async def test_a_session_id_that_a_client_chose_stays_on_the_device(tmp_path: Path):
+    async with open_http() as http:
+        bridge = RemoteBridge("https://bridge.example", DeviceKey.load_or_create(tmp_path / "device.key"), http)
+        body = bridge.preview(replace(escalation(), session_id="margaret@brightwater.example")).body
+    assert b"margaret" not in body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -56,7 +57,7 @@ async def test_an_enrolled_device_is_answered(upstream: RecordingUpstream, serve
     assert text_of(events) == PROMPT
     assert isinstance(events[-1], Finish)
     assert departures.seen == [device.preview(asked)]
-    assert departures.seen[0].body == encode_escalation(asked)
+    assert departures.seen[0].body == encode_escalation(replace(asked, session_id=""))
     assert departures.seen[0].url == bridge.url + PATH
     assert upstream.requests[0].headers["traceparent"] == TRACEPARENT
 

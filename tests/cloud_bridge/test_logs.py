@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 import pytest
 
@@ -13,10 +12,9 @@ SECRET = "margaret@brightwater.example"
 
 
 def record(name: str, message: str, *arguments: object) -> logging.LogRecord:
-    try:
-        raise ValueError(SECRET)
-    except ValueError:
-        return logging.LogRecord(name, logging.ERROR, "f.py", 1, message, arguments, sys.exc_info(), sinfo=SECRET)
+    error = ValueError(SECRET)
+    info = (ValueError, error, error.__traceback__)
+    return logging.LogRecord(name, logging.ERROR, "f.py", 1, message, arguments, info, sinfo=SECRET)
 
 
 @pytest.mark.parametrize("name", ["uvicorn.error", "asyncio", "edge_agent.http"])

@@ -130,7 +130,7 @@ def test_the_bundled_encoder_is_there_without_a_pull(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("budget_mb", "machine_mb", "expected"),
-    [(300, 0, SMOL), (1899, 0, SMOL), (1900, 0, QWEN), (64_000, 0, QWEN), (0, 500, SMOL), (0, 8000, QWEN)],
+    [(360, 0, SMOL), (1449, 0, SMOL), (1450, 0, QWEN), (64_000, 0, QWEN), (0, 500, SMOL), (0, 8000, QWEN)],
 )
 def test_the_default_is_the_largest_that_fits(tmp_path: Path, budget_mb: int, machine_mb: int, expected: str) -> None:
     store = ModelStore(tmp_path, Catalog.load(), memory_budget_mb=lambda: machine_mb)

@@ -165,7 +165,6 @@ def test_two_processes_never_claim_the_same_job(state: State, home: Path, queue:
         output, _ = claimer.communicate(timeout=120)
         assert claimer.returncode == 0
         outputs.append(output.split())
-    assert all(outputs)  # both had a share
     assert sorted(outputs[0] + outputs[1]) == sorted(queued)
     per_session = defaultdict(list)
     for index in range(7):

@@ -106,6 +106,7 @@ class Agent:
                 decision = decide(situation) if attempt is None else _rejudge(turn, judged, situation)
                 turn.follow(decision)
             if decision.problem is not None:
+                await self._escalator.give_up(turn, decision.problem.code)
                 raise decision.problem
             if decision.queue and turn.unsent is None:
                 await self._escalator.queue(turn, decision.reasons[-1])

@@ -75,6 +75,16 @@ class Escalator:
             unsent, turn.unsent = turn.unsent, None
             await anyio.to_thread.run_sync(self._state.retry_job, unsent.job.id, unsent.not_before, unsent.reason)
 
+    async def give_up(self, turn: Turn, code: str) -> None:
+        """The client is told that there is no answer: nothing may be sent for it later."""
+        if turn.unsent is not None:
+            unsent, turn.unsent = turn.unsent, None
+            await anyio.to_thread.run_sync(self._state.fail_job, unsent.job.id, code)
+
+    async def reachable(self) -> bool:
+        """Whether a call could work now, as of a few seconds ago."""
+        return await self._bridge.reachable()
+
     async def preview(self, turn: Turn) -> Departure:
         """Exactly what would leave now. Sends nothing, keeps nothing."""
         return self._bridge.preview(self._escalation(turn, (await self.mask(turn)).masked))
@@ -111,9 +121,10 @@ class Escalator:
         except Problem as problem:
             await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
             raise
-        except BaseException:
+        except BaseException as error:
+            reason = "internal_error" if isinstance(error, Exception) else CLIENT_GONE
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._state.fail_job, job.id, CLIENT_GONE)
+                await anyio.to_thread.run_sync(self._state.fail_job, job.id, reason)
             raise
         turn.cost_usd += cost_usd(turn.events)
         turn.in_flight_job_id = job.id  # closed in one step with the answer, when the turn is recorded

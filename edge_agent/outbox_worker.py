@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.problems import NotFound, Problem, Unavailable
+from cloud_bridge.providers.failures import REJECTED
 from edge_agent.answer_record import answer_json, cost_usd
 from edge_agent.escalate import Escalator, wait_s
 from edge_agent.feed import Feed
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 POLL_S = 2.0
 PARALLEL = 4
+REJECTIONS = 5
+"""Attempts after which a job that every provider refuses is set aside."""
+
 AT_ONCE = float("inf")
 """A time at which every job that waits may be sent."""
 
@@ -87,7 +91,11 @@ class OutboxWorker:
             self._slots.release()
 
     async def _claim_if_possible(self) -> Job | None:
+        """A job that is due. None while nobody is there: an attempt would only fill the ledger."""
         try:
+            waiting = (await anyio.to_thread.run_sync(self._state.count_jobs))["queued"]
+            if not waiting or not await self._escalator.reachable():
+                return None
             return await self._claim(self._now())
         except Exception as error:  # noqa: BLE001 the outbox must outlive a full disk
             log.error("the outbox cannot be read: %s", type(error).__name__)
@@ -106,8 +114,7 @@ class OutboxWorker:
             await anyio.to_thread.run_sync(self._state.finish_job, job.id, answer_json(answer), report)
             outcome = "done"
         except Unavailable as problem:
-            await self._put_back(job, problem)
-            outcome = "queued"
+            outcome = await self._put_back(job, problem)
         except Problem as problem:
             await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
             outcome = "failed"
@@ -121,9 +128,14 @@ class OutboxWorker:
     async def _claim(self, now: float) -> Job | None:
         return await anyio.to_thread.run_sync(self._state.claim_next, now)
 
-    async def _put_back(self, job: Job, problem: Unavailable) -> None:
+    async def _put_back(self, job: Job, problem: Unavailable) -> str:
+        """Let the job wait; one that was understood and refused again and again is set aside, so others go on."""
+        if problem.code == REJECTED and job.attempts >= REJECTIONS:
+            await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
+            return "failed"
         not_before = self._now() + wait_s(problem, attempts=job.attempts)
         await anyio.to_thread.run_sync(self._state.retry_job, job.id, not_before, problem.code)
+        return "queued"
 
     async def _report(self, job: Job, cost: float) -> dict[str, Any] | None:
         """The decision's report, brought up to date; None where the decision never was recorded."""

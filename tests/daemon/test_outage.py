@@ -205,3 +205,26 @@ def test_offline_mode_never_asks(models_home: Path, tmp_path: Path) -> None:
             refused = running.chat(HARD, model="cloud")
             assert (refused.status_code, refused.json()["error"]["code"]) == (403, "cloud_disabled")
         assert cloud.requests == []
+
+
+def test_a_request_that_every_provider_refuses_is_set_aside(outage: Escalating) -> None:
+    running, cloud = outage
+    cloud.will(Answer(status=400))
+    answer = running.chat(HARD, model="cloud").json()
+    assert answer["edge"]["provisional"]
+    for _ in range(6):
+        running.command("outbox", "flush")
+    (job,) = running.wait_for_jobs("failed")
+    assert job["reason"] == "provider_rejected"
+    assert len(cloud.requests) <= 6
+
+
+def test_what_the_client_was_refused_is_not_sent_later(outage: Escalating) -> None:
+    running, cloud = outage
+    cloud.will(Answer(status=500))
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+    refused = running.chat(HARD, tools=tools)  # the local model has no tools
+    assert refused.status_code == 503
+    sent = len(cloud.requests)
+    running.command("outbox", "flush")
+    assert len(cloud.requests) == sent

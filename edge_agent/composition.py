@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote_bridge
+from cloud_bridge.protocol.problems import InvalidRequest
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
 from edge_agent.consider import Considerer, LocalModels, Policy, context_given
@@ -22,6 +23,7 @@ from edge_agent.models.memory import default_budget_mb
 from edge_agent.models.store import ModelStore
 from edge_agent.outbox_worker import OutboxWorker
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
+from edge_agent.privacy.kinds import DEFAULT_TYPES
 from edge_agent.privacy.vault import Vault
 from edge_agent.record import Recorder
 from edge_agent.routing import difficulty, intent
@@ -151,6 +153,15 @@ async def _bridge(home: Path, settings: BridgeSettings) -> AsyncIterator[BridgeC
 
 
 def _policy(settings: Settings) -> Policy:
+    unknown = sorted(set(settings.privacy.never_leave) - DEFAULT_TYPES)
+    if unknown:
+        # Taken as it is, a slip of the pen would let out what was meant to stay.
+        raise InvalidRequest(
+            f"[privacy] never_leave names types that do not exist: {', '.join(unknown)}.",
+            code="bad_config",
+            hint=f"There are: {', '.join(sorted(DEFAULT_TYPES))}.",
+            param="privacy.never_leave",
+        )
     first = settings.bridge.providers[0] if settings.bridge.providers else None
     return Policy(
         cloud=settings.routing.cloud,

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_bridge.protocol.problems import NotAuthenticated
+from cloud_bridge.protocol.problems import Broken, NotAuthenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Token:
             return self.path.read_text(encoding="ascii").strip()
         except FileNotFoundError:
             return ""
+        except UnicodeDecodeError as error:
+            raise Broken(
+                f"{self.path} is damaged.", code="token_damaged", hint="Make a new one: edge-agent token rotate"
+            ) from error
 
     @classmethod
     def rotate(cls, home: Path) -> Token:

@@ -147,6 +147,17 @@ class Conversation:
         self.map_strings(collect)
         return iter(seen)
 
+    def names(self) -> Iterator[str]:
+        """Every string that `map_strings` leaves alone because others refer to it, but for the ids of calls.
+
+        That is: the names of tools and of the response format, and in schemas the keys, references and keywords.
+        """
+        yield from (tool.name for tool in self.tools)
+        yield from (part.name for message in self.messages for part in message.parts if isinstance(part, ToolCall))
+        yield self.response_format.name
+        for schema in (*(tool.parameters for tool in self.tools), self.response_format.schema or {}):
+            yield from _schema_names(schema)
+
     def map_strings(self, change: Callable[[str], str], document: Callable[[str], str] | None = None) -> Conversation:
         """A copy in which `change` has been applied to every string that can carry a person's data.
 
@@ -237,6 +248,41 @@ def _map_schema(schema: Mapping[str, Json], change: Callable[[str], str]) -> dic
         return walk(value) if key in _SCHEMA_INSIDE else map_json(value, change)
 
     return {key: mapped(key, value) for key, value in schema.items()}
+
+
+def _schema_names(schema: Mapping[str, Json]) -> Iterator[str]:
+    """What `_map_schema` leaves as it is."""
+
+    def left(value: Json) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            yield from _schema_names(value)
+        elif isinstance(value, list):
+            for item in value:
+                yield from left(item)
+        else:
+            yield str(value)
+
+    for key, value in schema.items():
+        yield key
+        if key in _SCHEMA_KEYWORDS:
+            yield from _scalars(value)
+        elif key in _SCHEMAS_BY_NAME and isinstance(value, Mapping):
+            for name, item in value.items():
+                yield name
+                yield from left(item)
+        elif key in _SCHEMA_INSIDE:
+            yield from left(value)
+
+
+def _scalars(value: Json) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _scalars(item)
+    else:
+        yield str(value)
 
 
 def _map_message(message: Message, change: Callable[[str], str], document: Callable[[str], str]) -> Message:

@@ -52,7 +52,7 @@ class DaemonClient:
         """The daemon of `home`, running or not."""
         try:
             url = str(json.loads(address_file(home).read_text(encoding="utf-8"))["url"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             server = Settings.load(home, os.environ).server
             host = f"[{server.host}]" if ":" in server.host else server.host
             url = f"http://{host}:{server.port}"

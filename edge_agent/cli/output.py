@@ -45,7 +45,20 @@ def run(app: Callable[[], object], *, debug: bool) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {_unforeseen(error)}\n")
+        return 1
     return 0
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line for what no command foresaw. Only a system error's text is shown: others may quote a prompt."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}. Check that path, its owner and its permissions."
+    return f"Something failed inside edge-agent ({type(error).__name__}). --debug shows the traceback."
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def sessions(daemon: TheDaemon) -> dict[str, Any]:
     return {"sessions": [session.to_json() for session in daemon.state.sessions()]}
 
 
-@router.get("/sessions/{session_id}")
+@router.get("/sessions/{session_id:path}")
 def session(session_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One session's turns, with what was provisional and what revised it."""
     return {**daemon.state.session(session_id).to_json(), "history": daemon.state.history(session_id)}

@@ -52,10 +52,9 @@ class Gate:
             raise NotAllowed(
                 "This Host is not served here.", code="wrong_host", hint="Address the daemon as 127.0.0.1 or localhost."
             )
-        origin = headers.get(b"origin")
-        if (origin is not None and not self._origin.fullmatch(origin)) or headers.get(
-            b"sec-fetch-site"
-        ) == "cross-site":
+        # All of them: what stands in front of us may have read another one than the last.
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        if not all(map(self._origin.fullmatch, origins)) or headers.get(b"sec-fetch-site", "").lower() == "cross-site":
             raise NotAllowed(
                 "Pages from other sites may not use this daemon.",
                 code="wrong_origin",

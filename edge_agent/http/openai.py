@@ -27,6 +27,8 @@ from edge_agent.readiness import available_models
 from edge_agent.tasks import EMBEDDING_MODELS
 from edge_agent.turn import Request as AgentRequest
 
+EMBEDDING_DIMENSIONS = 384
+
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 MAX_INPUTS = 2048
@@ -163,6 +165,13 @@ async def embeddings(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
             code="invalid_value",
             hint="Token ids are not accepted; send the text.",
             param="input",
+        )
+    if fields.integer("dimensions", 1) not in {None, EMBEDDING_DIMENSIONS}:
+        raise InvalidRequest(
+            f"These embeddings have {EMBEDDING_DIMENSIONS} dimensions and cannot be shortened.",
+            code="unsupported_value",
+            hint="Leave 'dimensions' out.",
+            param="dimensions",
         )
     encoding = fields.choice("encoding_format", ("float", "base64")) or "float"
     vectors, tokens = await daemon.tasks.embed(texts, fields.text("model"))

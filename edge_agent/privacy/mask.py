@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 
 import anyio.to_thread
 
-from cloud_bridge.protocol.conversation import Conversation, Message, Text
+from cloud_bridge.protocol.conversation import Conversation, Message, Part, Text, ToolCall, ToolResult
 from cloud_bridge.protocol.masked import Masked
-from cloud_bridge.protocol.problems import Problem
-from edge_agent.privacy import documents, kinds
+from cloud_bridge.protocol.problems import InvalidRequest, Problem
+from edge_agent.privacy import contacts, documents, kinds, patterns, secrets
 from edge_agent.privacy.detect import Detector, privacy_failed
 from edge_agent.privacy.documents import Document
 from edge_agent.privacy.mapping import SessionMapping
-from edge_agent.privacy.spans import Span, resolve
+from edge_agent.privacy.spans import CERTAIN, Span, resolve
 from edge_agent.privacy.vault import Vault
 
 INSTRUCTION = (
@@ -126,6 +126,7 @@ def replace_spans(text: str, spans: Sequence[Span], mapping: SessionMapping) -> 
 
 
 def _find(conversation: Conversation, detector: Detector) -> _Findings:
+    _refuse_values_in_names(conversation)
     findings = _Findings()
 
     def text(value: str) -> str:
@@ -169,9 +170,48 @@ def _masked(conversation: Conversation, findings: _Findings, mapping: SessionMap
         return read.changed(spans, changed)
 
     masked = conversation.map_strings(text, document)
-    masked = replace(masked, messages=tuple(map(_plain_name, masked.messages)))
+    masked = _without_ids(replace(masked, messages=tuple(map(_plain_name, masked.messages))))
     counted = tuple(entity for entity in found if entity.type != kinds.LITERAL)
     return MaskResult(Masked(masked, dict(Counter(entity.type for entity in counted))), counted)
+
+
+# Names are referred to, so they cannot be masked. Only what a format proves counts here: a guess would refuse tools.
+_IN_NAMES = (
+    ("API_KEY", secrets.api_key, CERTAIN),
+    ("CREDIT_CARD", patterns.card_number, CERTAIN),
+    ("EMAIL_ADDRESS", patterns.email, 0.0),
+    ("IBAN_CODE", patterns.iban, CERTAIN),
+    ("IP_ADDRESS", patterns.ip_address, CERTAIN),
+    ("PHONE_NUMBER", contacts.phone_number, CERTAIN),
+    ("US_SSN", patterns.us_ssn, CERTAIN),
+)
+
+
+def _refuse_values_in_names(conversation: Conversation) -> None:
+    names = " ; ".join(sorted(set(conversation.names())))
+    found = [kind for kind, find, least in _IN_NAMES if any(score >= least for _, _, score in find(names))]
+    if found:
+        raise InvalidRequest(
+            f"A name in the request's tools or schemas holds what must not leave unmasked: {', '.join(found)}.",
+            code="value_in_name",
+            hint="Names cannot be masked: give it a plain name, and put the value into a description or a message.",
+            param="tools",
+        )
+
+
+def _without_ids(conversation: Conversation) -> Conversation:
+    """Calls and their results numbered afresh: a client's ids may hold anything, and only say what belongs together."""
+    numbers: dict[str, str] = {}
+
+    def numbered(part: Part) -> Part:
+        if isinstance(part, ToolCall):
+            return replace(part, id=numbers.setdefault(part.id, f"call_{len(numbers) + 1}"))
+        if isinstance(part, ToolResult):
+            return replace(part, call_id=numbers.setdefault(part.call_id, f"call_{len(numbers) + 1}"))
+        return part
+
+    messages = (replace(message, parts=tuple(map(numbered, message.parts))) for message in conversation.messages)
+    return replace(conversation, messages=tuple(messages))
 
 
 def _plain_name(message: Message) -> Message:

@@ -80,7 +80,11 @@ def email(text: str) -> Iterator[Hit]:
         yield match.start(), match.end(), 0.7
 
 
-_EMAIL = re.compile(r"\w[\w!#$%&'*+/=?^`{|}~.\-]{0,63}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_][\w\-]{1,62}")
+# The sign as it is, and as links, pages and JSON write it.
+_EMAIL = re.compile(
+    r"\w[\w!#$%&'*+/=?^`{|}~.\-]{0,63}(?:@|%40|&#64;|&#x40;|&commat;|\\u0040)"
+    r"(?:[\w\-]{1,63}\.){1,8}[^\W\d_][\w\-]{1,62}"
+)
 
 
 def ip_address(text: str) -> Iterator[Hit]:

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from edge_agent.privacy.spans import Span
 
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"), "-")
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), "")
+# Drawn as nothing and not of category Cf: joiners, variation selectors, fillers (Unicode's Default_Ignorable).
+_UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+_SELECTORS = (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+_INVISIBLE = dict.fromkeys((*map(ord, _UNSEEN), *_SELECTORS), "")
 _KNOWN = {**_DASHES, **_INVISIBLE, ord("\u2019"): "'", ord("\u2018"): "'"}
 
 
@@ -45,5 +48,7 @@ def _seen(character: str) -> str:
     known = _KNOWN.get(ord(character))
     if known is not None:
         return known
+    if unicodedata.category(character) == "Cf":
+        return ""
     digit = unicodedata.decimal(character, None)
     return str(digit) if digit is not None else unicodedata.normalize("NFKC", character)

@@ -76,6 +76,30 @@ def test_a_foreign_origin_is_refused_whatever_its_token(local_daemon: RunningDae
     assert "access-control-allow-origin" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "headers", [["Origin: https://evil.example", "Origin: http://localhost"], ["Sec-Fetch-Site: Cross-Site"]]
+)
+def test_nothing_hides_behind_a_second_origin_or_a_capital(local_daemon: RunningDaemon, headers: list[str]) -> None:
+    host, port = local_daemon.url.removeprefix("http://").split(":")
+    head = "\r\n".join(["GET /healthz HTTP/1.1", f"Host: {host}", *headers, "Connection: close", "", ""])
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(100).split()[1] == b"403"
+
+
+def test_a_session_whose_id_holds_a_slash_can_be_read(local_daemon: RunningDaemon) -> None:
+    assert local_daemon.chat("Hello", max_tokens=2, edge={"session_id": "a/b c"}).status_code == 200
+    assert local_daemon.http.get("/edge/v1/sessions/a%2Fb%20c").json()["id"] == "a/b c"
+
+
+def test_embeddings_are_not_shortened_in_silence(local_daemon: RunningDaemon) -> None:
+    ask = {"input": "Hello", "dimensions": 384}
+    assert len(local_daemon.http.post("/v1/embeddings", json=ask).json()["data"][0]["embedding"]) == 384
+    refused = local_daemon.http.post("/v1/embeddings", json={**ask, "dimensions": 3})
+    assert refused.status_code == 400
+    assert error_of(refused)["param"] == "dimensions"
+
+
 def test_a_page_on_localhost_may_call(local_daemon: RunningDaemon) -> None:
     origin = {"Origin": "http://localhost:3000"}
     preflight = httpx.options(

@@ -22,7 +22,7 @@ from cloud_bridge.protocol.conversation import (
     ToolResult,
 )
 from cloud_bridge.protocol.envelope import conversation_to_json
-from cloud_bridge.protocol.problems import Broken, Problem
+from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.mask import INSTRUCTION, anonymize_text, mask, replace_spans, settle
@@ -83,6 +83,54 @@ async def test_each_kind_in_tool_arguments_results_and_keys(kind: str, detector:
     assert (call.id, call.name) == ("call_1", "look_up")
     mapping = await vault.session("s")
     assert json.loads(restore_json(call.arguments, mapping)) == json.loads(arguments)
+
+
+async def test_the_ids_of_calls_leave_as_numbers(detector: Detector, vault: Vault):
+    email, iban = PLANTED["EMAIL_ADDRESS"], "DE89370400440532013000"
+    conversation = Conversation(
+        (
+            Message("assistant", (ToolCall(email, "f", "{}"), ToolCall(iban, "f", "{}"))),
+            Message("tool", (ToolResult(iban, "two"),)),
+            Message("tool", (ToolResult(email, "one"),)),
+        )
+    )
+    masked = (await mask(conversation, detector=detector, vault=vault, session_id="s")).masked.conversation
+    assert leaked(masked, [email, iban]) == []
+    calls, second, first = (message.parts for message in masked.messages)
+    assert [part.id for part in calls if isinstance(part, ToolCall)] == ["call_1", "call_2"]
+    assert (second, first) == ((ToolResult("call_2", "two"),), (ToolResult("call_1", "one"),))
+
+
+@pytest.mark.parametrize(
+    ("tool", "kind"),
+    [
+        (Tool("f", parameters={"properties": {PLANTED["EMAIL_ADDRESS"]: {}}}), "EMAIL_ADDRESS"),
+        (Tool("f", parameters={"$id": f"https://example.com/{PLANTED['EMAIL_ADDRESS']}"}), "EMAIL_ADDRESS"),
+        (Tool("f", parameters={"properties": {"a": {"format": "DE89370400440532013000"}}}), "IBAN_CODE"),
+        (Tool("f", parameters={"required": ["078-05-1120"]}), "US_SSN"),
+        (Tool("f", parameters={"items": {"minLength": 4111111111111111}}), "CREDIT_CARD"),
+        (Tool("93.184.216.34"), "IP_ADDRESS"),
+    ],
+)
+async def test_a_value_in_a_name_is_refused_since_names_cannot_be_masked(
+    tool: Tool, kind: str, detector: Detector, vault: Vault
+):
+    with pytest.raises(InvalidRequest, match=kind) as caught:
+        await mask(said(Text("Hello"), tools=(tool,)), detector=detector, vault=vault, session_id="s")
+    assert caught.value.code == "value_in_name"
+
+
+async def test_ordinary_tools_are_not_refused(detector: Detector, vault: Vault):
+    names = ("phone_number", "iban", "sk-key", "v1.2.3", "2024-01-01", "card4111", "Straße Nr.", "a@b", "key: value")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "properties": {name: {"type": ["string", "null"], "maxLength": 2**31} for name in names},
+        "patternProperties": {r"^\w+@\w+\.\w+$": {"$ref": "#/$defs/x"}},
+        "required": list(names),
+    }
+    conversation = said(Text("Hello"), tools=(Tool("mcp__mail__send-2", "Sends.", schema),))
+    result = await mask(conversation, detector=detector, vault=vault, session_id="s")
+    assert result.masked.conversation == conversation
 
 
 async def test_every_other_field(detector: Detector, vault: Vault):

@@ -178,3 +178,20 @@ def test_no_finder_is_slow_on_hostile_text(text: str):
         started = time.perf_counter()
         list(find(text))
         assert time.perf_counter() - started < 2, find.__name__
+
+
+@pytest.mark.parametrize("sign", ["@", "%40", "&#64;", "&#x40;", "&commat;", r"\u0040"])
+def test_an_address_is_one_however_its_sign_is_written(sign: str):
+    text = f"mailto:margaret.holloway{sign}brightwater.co.uk?subject=x"
+    assert [text[start:end] for start, end, _ in contacts.email_finder()(text)] == [
+        f"margaret.holloway{sign}brightwater.co.uk"
+    ]
+
+
+@pytest.mark.parametrize(
+    "nothing", "\u00ad\u034f\u061c\u115f\u180e\u200b\u202a\u2062\u2066\u3164\ufe0f\ufeff\U000e0041"
+)
+def test_what_is_drawn_as_nothing_hides_nothing(nothing: str):
+    seen = plain(f"card 4111{nothing}1111{nothing}1111{nothing}1111.")
+    assert seen.text == "card 4111111111111111."
+    assert seen.original([Span(5, 21, "CREDIT_CARD", 1.0)]) == [Span(5, 24, "CREDIT_CARD", 1.0)]

@@ -74,6 +74,21 @@ def test_names_and_structure_are_never_shown_to_the_mask():
     }
 
 
+def _everything(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(_everything, value.values()))
+    return set().union(*map(_everything, value)) if isinstance(value, list) else {str(value)}
+
+
+def test_what_is_not_shown_to_the_mask_is_among_the_names():
+    odd = {"items": "a", "allOf": [{"b": 1}, "c"], "properties": {"d": "e", "f": [{"$id": "g"}]}, "$defs": ["h"]}
+    keywords = {"dependentRequired": {"i": ["j"]}, "minLength": 4111, "format": {"k": {"l": "m"}}, "n": {"o": "p"}}
+    for schema in (SCHEMA, odd, keywords):
+        conversation = Conversation((Message("user", (Text("x"),)),), tools=(Tool("t", "x", schema),))
+        assert _everything(schema) <= {*conversation.strings(), *conversation.names()}
+    assert {"tool", "t", "answer"} <= set(CONVERSATION.names())
+
+
 @pytest.mark.parametrize(
     ("document", "masked"),
     [

@@ -85,6 +85,7 @@ class Agent:
         turn.route_ms = turn.elapsed_ms()
         async with AsyncExitStack() as stack:
             attempt: LocalAttempt | None = None
+            failure: Unavailable | None = None
             judged = decision
             if decision.route == "local":
                 attempt = await stack.enter_async_context(aclosing(await self._attempt(turn, decision)))
@@ -98,16 +99,17 @@ class Agent:
                                 await attempt.aclose()  # it cannot take this one's place now; others wait for the model
                             yield event
                     return
-                except Unavailable:
+                except Unavailable as problem:
                     if turn.answered:
-                        raise  # half an answer cannot be replaced; the whole one comes through the outbox
+                        raise _cut(turn, problem) from problem
+                    failure = problem
                 turn.start_over()
                 situation = situation.without_cloud()
                 decision = decide(situation) if attempt is None else _rejudge(turn, judged, situation)
                 turn.follow(decision)
             if decision.problem is not None:
                 await self._escalator.give_up(turn, decision.problem.code)
-                raise decision.problem
+                raise _explained(decision.problem, failure)
             if decision.queue and turn.unsent is None:
                 await self._escalator.queue(turn, decision.reasons[-1])
             if decision.route == "local":
@@ -160,3 +162,18 @@ class Agent:
 
 def _rejudge(turn: Turn, decision: Decision, situation: Situation) -> Decision:
     return decide_after_local(decision, situation, turn.confidence or 0.0)
+
+
+def _cut(turn: Turn, problem: Unavailable) -> Unavailable:
+    """Half an answer cannot be replaced; where the whole one comes through the outbox, say so."""
+    if turn.unsent is None:
+        return problem
+    hint = f"Do not ask again: the whole answer will be in session {turn.session_id}, by job {turn.unsent.job.id}."
+    return Unavailable(problem.message, code=problem.code, hint=hint)
+
+
+def _explained(problem: Problem, failure: Unavailable | None) -> Problem:
+    """The refusal, with what the cloud said where it was asked."""
+    if failure is None or problem.code != "cloud_unreachable":
+        return problem
+    return Unavailable(problem.message, code=problem.code, hint=f"{failure.hint or failure} {problem.hint}".strip())

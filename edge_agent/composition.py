@@ -80,6 +80,7 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         store = open_store(home)
         budget_mb = settings.models.ram_budget_mb or default_budget_mb()
         models = LocalModels(store, default=settings.models.default, ram_budget_mb=budget_mb)
+        models.default()  # a configured model that nobody knows is told now, not by every request
         pool = Pool(lambda model_id: _spec(store, model_id), budget_mb, settings.models.keep_alive_s)
         stack.push_async_callback(pool.close)
         bridge = BridgeOff() if offline else await stack.enter_async_context(_bridge(home, settings.bridge))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -61,6 +62,9 @@ async def _serve(home: Path, settings: Settings, *, offline: bool) -> None:
             + "\n"
         )
         sys.stdout.flush()
+        # uvicorn stops at the signal and then raises it again: by default that would end the process here, with
+        # nothing put away. The first is spent on stopping; a second one, while that goes on, ends it.
+        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         try:
             await uvicorn.Server(config).serve(sockets=[listener])
         finally:

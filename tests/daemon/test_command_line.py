@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from edge_agent.cli.output import run
@@ -68,6 +70,32 @@ def test_a_slip_in_never_leave_is_told_before_anything_is_served(tmp_path: Path)
     assert _one_line(error), error
     assert "IBAN." in error
     assert "IBAN_CODE" in error
+
+
+def test_an_unknown_configured_model_is_told_before_anything_is_served(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[models]\ndefault = "nope"')
+    error = _error(tmp_path, "serve", "--port", "0")
+    assert _one_line(error), error
+    assert "'nope'" in error
+
+
+def test_a_daemon_that_is_told_to_stop_puts_everything_away(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[bridge]\nmode = "off"')
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "edge_agent.cli.main", "serve", "--port", "0"],
+        env={**os.environ, "EDGE_AGENT_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with serving:
+        assert serving.stdout is not None
+        while "curl" not in serving.stdout.readline():
+            assert serving.poll() is None
+        httpx.get(json.loads((tmp_path / "daemon.json").read_text())["url"] + "/healthz").raise_for_status()
+        serving.terminate()
+        assert serving.wait(30) == 0
+    assert not (tmp_path / "daemon.json").exists()
+    assert not (tmp_path / "state.db-wal").exists()
 
 
 def test_the_text_of_an_unforeseen_error_stays_out_but_for_debug(capsys: pytest.CaptureFixture[str]) -> None:

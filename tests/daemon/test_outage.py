@@ -95,7 +95,8 @@ def test_a_provider_that_is_cut_in_the_middle_answers_later(outage: Escalating) 
     chunks = running.stream(HARD, model="cloud", edge={"session_id": "cut"})
     assert text_of(chunks) == "This "
     assert chunks[-1]["error"]["code"] == "provider_cut"
-    running.wait_for_jobs("done")
+    (job,) = running.wait_for_jobs("done")
+    assert job["id"] in chunks[-1]["error"]["message"]
     assert answers_of(running, "cut")[-1]["text"] == "The whole answer."
     assert len(set(keys_of(cloud))) == 1
 
@@ -228,3 +229,13 @@ def test_what_the_client_was_refused_is_not_sent_later(outage: Escalating) -> No
     sent = len(cloud.requests)
     running.command("outbox", "flush")
     assert len(cloud.requests) == sent
+
+
+def test_a_refusal_names_what_the_provider_said(outage: Escalating) -> None:
+    running, cloud = outage
+    cloud.will(Answer(status=401))
+    refused = running.chat(HARD, model="cloud", edge={"defer": "never"})
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "cloud_unreachable"
+    assert "wrong_api_key" in refused.json()["error"]["message"]
+    assert "stand-in" in refused.json()["error"]["message"]

@@ -20,13 +20,10 @@ from starlette.responses import Response
 
 from cloud_bridge.protocol.envelope import Departure, Escalation, decode_escalation, event_to_json
 from cloud_bridge.protocol.events import Event
-from cloud_bridge.protocol.problem_json import problem_to_json
+from cloud_bridge.protocol.problem_json import http_status, problem_to_json
 from cloud_bridge.protocol.problems import (
     Broken,
-    Conflict,
     InvalidRequest,
-    NotAllowed,
-    NotAuthenticated,
     NotFound,
     Problem,
     Unavailable,
@@ -45,15 +42,6 @@ HEARTBEAT_S = 10.0
 """While a provider thinks, the device hears that often from the bridge, in seconds."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
-_STATUS: tuple[tuple[type[Problem], int], ...] = (
-    (InvalidRequest, 400),
-    (NotAuthenticated, 401),
-    (NotAllowed, 403),
-    (NotFound, 404),
-    (Conflict, 409),
-    (Unavailable, 503),
-    (Broken, 500),
-)
 
 
 def build_app(
@@ -207,7 +195,7 @@ async def _readyz(request: Request) -> JSONResponse:
 
 
 def _answer(problem: Problem) -> JSONResponse:
-    status = next((status for kind, status in _STATUS if isinstance(problem, kind)), 500)
+    status = http_status(problem)
     headers: dict[str, str] = {}
     if isinstance(problem, Unavailable) and problem.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(problem.retry_after_s))

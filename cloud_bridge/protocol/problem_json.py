@@ -1,4 +1,4 @@
-"""Problems as JSON: for records that can be replayed, and between processes."""
+"""Problems as JSON and as HTTP statuses: for records that can be replayed, and between processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,27 @@ _KINDS: Mapping[str, type[Problem]] = {
     for kind in vars(problems).values()
     if isinstance(kind, type) and issubclass(kind, Problem) and kind is not Problem
 }
+
+
+_STATUS: tuple[tuple[type[Problem], int], ...] = (
+    (problems.InvalidRequest, 400),
+    (problems.NotAuthenticated, 401),
+    (problems.NotAllowed, 403),
+    (problems.NotFound, 404),
+    (problems.Conflict, 409),
+    (Unavailable, 503),
+    (Broken, 500),
+)
+
+
+def http_status(problem: Problem) -> int:
+    """The HTTP status of a problem's kind."""
+    return next((status for kind, status in _STATUS if isinstance(problem, kind)), 500)
+
+
+def kind_of_status(status: int) -> type[Problem]:
+    """The kind of problem that a status stands for; Broken where it stands for none."""
+    return next((kind for kind, known in _STATUS if known == status), Broken)
 
 
 def problem_to_json(problem: Problem) -> dict[str, Any]:

@@ -11,28 +11,14 @@ from typing import Any
 
 import httpx
 
+from cloud_bridge.protocol.problem_json import kind_of_status
 from cloud_bridge.protocol.problems import (
-    Broken,
-    Conflict,
-    InvalidRequest,
-    NotAllowed,
-    NotAuthenticated,
-    NotFound,
     Problem,
     Unavailable,
 )
 from cloud_bridge.protocol.sse import SseDecoder
 from edge_agent.settings import Settings
 from edge_agent.token import Token
-
-_KINDS: dict[int, type[Problem]] = {
-    400: InvalidRequest,
-    401: NotAuthenticated,
-    403: NotAllowed,
-    404: NotFound,
-    409: Conflict,
-    503: Unavailable,
-}
 
 
 def address_file(home: Path) -> Path:
@@ -109,7 +95,7 @@ class DaemonClient:
 
 
 def _problem(response: httpx.Response) -> Problem:
-    kind = _KINDS.get(response.status_code, Broken)
+    kind = kind_of_status(response.status_code)
     try:
         return _from_error(response.json()["error"], kind)
     except (ValueError, KeyError, TypeError):

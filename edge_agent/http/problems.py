@@ -1,4 +1,4 @@
-"""Problems as HTTP: the one place where a kind of failure becomes a status and an OpenAI error object."""
+"""Problems as HTTP answers of this daemon: a status, an OpenAI error object, the headers that go with it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cloud_bridge.protocol.openai_chat import encode_error
+from cloud_bridge.protocol.problem_json import http_status
 from cloud_bridge.protocol.problems import (
     Broken,
-    Conflict,
     InvalidRequest,
-    NotAllowed,
     NotAuthenticated,
     NotFound,
     Problem,
@@ -24,16 +23,6 @@ from cloud_bridge.protocol.problems import (
 )
 
 log = logging.getLogger(__name__)
-
-_STATUS: tuple[tuple[type[Problem], int], ...] = (
-    (InvalidRequest, 400),
-    (NotAuthenticated, 401),
-    (NotAllowed, 403),
-    (NotFound, 404),
-    (Conflict, 409),
-    (Unavailable, 503),
-    (Broken, 500),
-)
 
 _STATUS_OF_CODE = {
     "payload_too_large": 413,
@@ -44,9 +33,7 @@ _STATUS_OF_CODE = {
 
 def status_of(problem: Problem) -> int:
     """The HTTP status for a problem."""
-    if problem.code in _STATUS_OF_CODE:
-        return _STATUS_OF_CODE[problem.code]
-    return next((status for kind, status in _STATUS if isinstance(problem, kind)), 500)
+    return _STATUS_OF_CODE.get(problem.code) or http_status(problem)
 
 
 def response_to(problem: Problem) -> JSONResponse:

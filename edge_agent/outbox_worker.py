@@ -45,11 +45,20 @@ class Flushed:
 class OutboxWorker:
     """Runs as a task of the daemon; `flush` is the same work, at once, for someone who waits for it."""
 
-    def __init__(self, *, state: State, escalator: Escalator, feed: Feed, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        state: State,
+        escalator: Escalator,
+        feed: Feed,
+        now: Callable[[], float] = time.time,
+        poll_s: float = POLL_S,
+    ) -> None:
         self._state = state
         self._escalator = escalator
         self._feed = feed
         self._now = now
+        self._poll_s = poll_s
         self._slots = asyncio.Semaphore(PARALLEL)
 
     async def run(self) -> None:
@@ -60,7 +69,7 @@ class OutboxWorker:
                 job = await self._claim_if_possible()
                 if job is None:
                     self._slots.release()
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(self._poll_s)
                     continue
                 sending.create_task(self._send_and_release(job))
 

@@ -127,19 +127,23 @@ async def test_leaving_a_delivery_closes_the_call_at_once():
     assert closed == [True]
 
 
-async def test_the_outbox_outlives_a_state_that_fails_for_a_while(monkeypatch: pytest.MonkeyPatch):
+async def test_the_outbox_outlives_a_state_that_fails_for_a_while():
     asked: list[float] = []
     again = asyncio.Event()
+    loop = asyncio.get_running_loop()
 
     def claim_next(now: float) -> None:
         asked.append(now)
         if len(asked) == 1:
             raise Unavailable("Busy.", code="state_busy")
-        again.set()
+        loop.call_soon_threadsafe(again.set)
 
-    monkeypatch.setattr("edge_agent.outbox_worker.POLL_S", 0.0)
-    state: Any = SimpleNamespace(claim_next=claim_next)
-    worker = OutboxWorker(state=state, escalator=SimpleNamespace(), feed=Feed())  # type: ignore[arg-type]
+    async def reachable() -> bool:
+        return True
+
+    state: Any = SimpleNamespace(claim_next=claim_next, count_jobs=lambda: {"queued": 1})
+    escalator: Any = SimpleNamespace(reachable=reachable)
+    worker = OutboxWorker(state=state, escalator=escalator, feed=Feed(), poll_s=0.0)
     running = asyncio.create_task(worker.run())
     async with asyncio.timeout(5):
         await again.wait()

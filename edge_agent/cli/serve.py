@@ -21,6 +21,8 @@ from edge_agent.cli.client import address_file
 from edge_agent.composition import running
 from edge_agent.settings import Settings, current_home
 
+BACKLOG = 2048
+
 CURL = """curl {url}/v1/chat/completions -H "Authorization: Bearer $(cat '{token}')" \\
      -H 'Content-Type: application/json' \\
      -d '{{"model":"auto","messages":[{{"role":"user","content":"Say hello."}}]}}'"""
@@ -78,6 +80,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # From here on clients wait in the queue: the address may be told before the application is up.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise Conflict(

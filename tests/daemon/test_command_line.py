@@ -88,12 +88,15 @@ def test_a_daemon_that_is_told_to_stop_puts_everything_away(tmp_path: Path) -> N
         text=True,
     )
     with serving:
-        assert serving.stdout is not None
-        while "curl" not in serving.stdout.readline():
-            assert serving.poll() is None
-        httpx.get(json.loads((tmp_path / "daemon.json").read_text())["url"] + "/healthz").raise_for_status()
-        serving.terminate()
-        assert serving.wait(30) == 0
+        try:
+            assert serving.stdout is not None
+            while "curl" not in serving.stdout.readline():
+                assert serving.poll() is None
+            httpx.get(json.loads((tmp_path / "daemon.json").read_text())["url"] + "/healthz").raise_for_status()
+            serving.terminate()
+            assert serving.wait(30) == 0
+        finally:
+            serving.kill()
     assert not (tmp_path / "daemon.json").exists()
     assert not (tmp_path / "state.db-wal").exists()
 

@@ -64,17 +64,23 @@ class LocalModels:
 
         Raises NotFound for a configured model that is not in the catalog.
         """
+        return self._default_among(self.installed())
+
+    def choices(self) -> tuple[Manifest | None, dict[str, Manifest]]:
+        """`default()`, and what a request may ask for by id: what is installed, and what is configured.
+
+        Looks at the models' files once, since every request asks.
+        """
+        installed = self.installed()
+        default = self._default_among(installed)
+        models = [*installed, *([default] if default else [])]
+        return default, {manifest.id: manifest for manifest in models}
+
+    def _default_among(self, installed: Sequence[Manifest]) -> Manifest | None:
         if self._default != "auto":
             return self._store.catalog.get(self._default)
-        installed = {manifest.id for manifest in self.installed()}
-        fitting = (m for m in self._store.llms_that_fit(self._ram_budget_mb) if m.id in installed)
-        return next(fitting, None)
-
-    def known(self) -> dict[str, Manifest]:
-        """What a request may ask for by id: what is installed, and what is configured."""
-        default = self.default()
-        models = [*self.installed(), *([default] if default else [])]
-        return {manifest.id: manifest for manifest in models}
+        there = {manifest.id for manifest in installed}
+        return next((m for m in self._store.llms_that_fit(self._ram_budget_mb) if m.id in there), None)
 
 
 class Considerer:
@@ -104,7 +110,7 @@ class Considerer:
     async def situation(self, turn: Turn) -> Situation:
         """The situation of this request, now. What was detected in the text is not part of it yet."""
         request = turn.request
-        known, local = await anyio.to_thread.run_sync(lambda: (self._models.known(), self._models.default()))
+        local, known = await anyio.to_thread.run_sync(self._models.choices)
         wanted = known.get(request.model, local)
         turn.intent, p_local_right = await anyio.to_thread.run_sync(
             self._read, request.conversation, wanted.id if wanted else None
@@ -127,7 +133,7 @@ class Considerer:
             threshold=DEFAULT_THRESHOLD,
             max_cost_usd=request.edge.max_cost_usd,
             cost_estimate_usd=self._cost_estimate(request.conversation),
-            spent_today_usd=await anyio.to_thread.run_sync(self._state.spent_since, self._midnight()),
+            spent_today_usd=await anyio.to_thread.run_sync(self._state.spent_since, midnight(self._now())),
             usd_per_day=self._policy.usd_per_day,
         )
 
@@ -149,9 +155,11 @@ class Considerer:
         prompt = round(_characters(conversation) / CHARACTERS_PER_TOKEN)
         return self.would_have_cost(Usage(prompt, answer))
 
-    def _midnight(self) -> float:
-        now = datetime.fromtimestamp(self._now(), UTC)
-        return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+def midnight(now: float) -> float:
+    """When the day of `now` began, by UTC: daily budgets start there. Both in seconds since 1970."""
+    day = datetime.fromtimestamp(now, UTC)
+    return day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
 def _characters(conversation: Conversation) -> int:

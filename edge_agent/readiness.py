@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import anyio.to_thread
 
 from edge_agent import __version__
 from edge_agent.composition import Daemon
+from edge_agent.consider import midnight
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL
 
 
@@ -47,7 +47,6 @@ def available_models(daemon: Daemon) -> list[dict[str, Any]]:
 async def current_status(daemon: Daemon) -> dict[str, Any]:
     """What `edge-agent status` shows."""
     default = await anyio.to_thread.run_sync(daemon.models.default)
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -61,5 +60,5 @@ async def current_status(daemon: Daemon) -> dict[str, Any]:
         "cloud_reachable": daemon.bridge.configured and await daemon.bridge.reachable(),
         "calibrated": False,
         "outbox": await anyio.to_thread.run_sync(daemon.state.count_jobs),
-        "spent_today_usd": await anyio.to_thread.run_sync(daemon.state.spent_since, midnight),
+        "spent_today_usd": await anyio.to_thread.run_sync(daemon.state.spent_since, midnight(time.time())),
     }

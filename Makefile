@@ -33,7 +33,7 @@ format: .venv/dev.stamp
 demo: .venv/run.stamp
 	$(BIN)/python packaging/demo.py
 
-bench: .venv/dev.stamp
+bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
 
 .venv/bin/uv: requirements/bootstrap.txt
@@ -52,12 +52,17 @@ bench: .venv/dev.stamp
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
+.venv/bench.stamp: .venv/dev.stamp requirements/bench.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt
+	@touch $@
+
 # Each environment is locked by hash, without naming any registry's host.
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 lock:
 	$(LOCK) pyproject.toml -o requirements/run.txt
-	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra mlx --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra mlx -o requirements/mlx.txt
+	$(LOCK) --group pyproject.toml:bench -o requirements/bench.txt
 	$(LOCK) --group pyproject.toml:export --override requirements/without-torch.txt -o requirements/export.txt
 	echo 'uv' | $(LOCK) - -c requirements/dev.txt -o requirements/bootstrap.txt
 	printf 'hatchling==1.27.0\neditables\n' | $(LOCK) - -c requirements/dev.txt -o requirements/build.txt

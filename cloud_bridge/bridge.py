@@ -17,7 +17,7 @@ import anyio.to_thread
 from cloud_bridge.calls import RunningCall, replayed
 from cloud_bridge.protocol.envelope import Departure, Escalation, encode_escalation
 from cloud_bridge.protocol.events import Event, Finish
-from cloud_bridge.protocol.problems import NotFound, Problem, Unavailable
+from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Problem, Unavailable
 from cloud_bridge.protocol.provider_failures import provider_cut
 from cloud_bridge.providers.failures import none_answered, none_configured
 from cloud_bridge.providers.provider import OnDeparture, Provider
@@ -181,7 +181,10 @@ class Bridge:
             log.error("an answer could not be stored: %s", problem.code)
 
     def _candidates(self, escalation: Escalation) -> Sequence[Provider]:
-        """Whom to ask, in order. Raises Unavailable where there is nobody, NotFound for a model nobody has."""
+        """Whom to ask, in order. Raises Unavailable where there is nobody, NotFound for a model nobody has.
+
+        Who cannot even be asked is passed over; where that is everyone, raises InvalidRequest, the first one's reason.
+        """
         if not self.providers:
             raise none_configured()
         wanted = escalation.model
@@ -193,7 +196,17 @@ class Bridge:
                 hint=f"Ask for one of: {', '.join(p.config.name for p in self.providers)}.",
                 param="model",
             )
-        return chosen
+        able, reasons = [], []
+        for provider in chosen:
+            try:
+                provider.check(escalation.masked.conversation)
+            except InvalidRequest as reason:
+                reasons.append(reason)
+            else:
+                able.append(provider)
+        if not able:
+            raise reasons[0]
+        return able
 
 
 class _NotRecorded(Exception):

@@ -7,21 +7,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cloud_bridge.bridge import Bridge
-from cloud_bridge.device_key import DeviceKey
-from cloud_bridge.outbound import open_http
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.problems import Unavailable
-from cloud_bridge.providers.config import ProviderConfig
-from cloud_bridge.providers.provider import OnDeparture, Provider
 from cloud_bridge.reachability import Reachability, any_of
-from cloud_bridge.remote import RemoteBridge
-from cloud_bridge.store import CallStore
 
-__all__ = ["BridgeClient", "BridgeOff", "EmbeddedBridge", "RemoteBridge", "embedded_bridge", "remote_bridge"]
+if TYPE_CHECKING:
+    from cloud_bridge.bridge import Bridge
+    from cloud_bridge.providers.config import ProviderConfig
+    from cloud_bridge.providers.provider import OnDeparture
+    from cloud_bridge.remote import RemoteBridge
 
 
 SILENCE_S = 35.0
@@ -115,6 +112,12 @@ async def embedded_bridge(
     configs: Iterable[ProviderConfig], store_path: Path, *, environ: Mapping[str, str] = os.environ
 ) -> AsyncIterator[EmbeddedBridge]:
     """An embedded bridge with its HTTP client and its store of masked answers, all closed at the end."""
+    # Slow, and a device without a cloud needs none of it.
+    from cloud_bridge.bridge import Bridge  # noqa: PLC0415
+    from cloud_bridge.outbound import open_http  # noqa: PLC0415
+    from cloud_bridge.providers.provider import Provider  # noqa: PLC0415
+    from cloud_bridge.store import CallStore  # noqa: PLC0415
+
     with closing(CallStore.open(store_path)) as store:
         async with open_http() as http:
             bridge = EmbeddedBridge(Bridge([Provider(config, http, environ=environ) for config in configs], store))
@@ -127,6 +130,10 @@ async def embedded_bridge(
 @asynccontextmanager
 async def remote_bridge(url: str, key_path: Path) -> AsyncIterator[RemoteBridge]:
     """A bridge elsewhere, with its HTTP client and this device's key, which is made where there is none."""
+    from cloud_bridge.device_key import DeviceKey  # noqa: PLC0415 as above
+    from cloud_bridge.outbound import open_http  # noqa: PLC0415
+    from cloud_bridge.remote import RemoteBridge  # noqa: PLC0415
+
     key = DeviceKey.load_or_create(key_path)
     async with open_http(read_s=SILENCE_S) as http:
         yield RemoteBridge(url, key, http)

@@ -13,7 +13,7 @@ from anyio import CancelScope
 
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.events import AnswerEvent, Event, Finish
-from cloud_bridge.protocol.problems import Problem, Unavailable
+from cloud_bridge.protocol.problems import InvalidRequest, Problem, Unavailable
 from cloud_bridge.protocol.report import Report
 from edge_agent.consider import Considerer
 from edge_agent.escalate import Escalator
@@ -57,6 +57,7 @@ class Agent:
             async with aclosing(self._carry_out(turn)) as events:
                 async for event in events:
                     yield event
+            await self._considerer.read_late(turn)
             await self._recorder.finish(turn)
         except Problem as problem:
             await self._recorder.fail(turn, problem.code)
@@ -76,6 +77,7 @@ class Agent:
         turn = self._recorder.imagine(request)
         _, decision = await self._decide(turn, await self._considerer.situation(turn))
         turn.follow(decision)
+        await self._considerer.read_late(turn)
         leaves = decision.route in {"cloud", "queued"} or decision.queue
         departure = await self._escalator.preview(turn) if leaves else None
         return Explanation(turn.report(), departure, turn.masked, decision.problem)
@@ -85,7 +87,7 @@ class Agent:
         turn.route_ms = turn.elapsed_ms()
         async with AsyncExitStack() as stack:
             attempt: LocalAttempt | None = None
-            failure: Unavailable | None = None
+            failure: Problem | None = None
             judged = decision
             if decision.route == "local":
                 attempt = await stack.enter_async_context(aclosing(await self._attempt(turn, decision)))
@@ -99,12 +101,12 @@ class Agent:
                                 await attempt.aclose()  # it cannot take this one's place now; others wait for the model
                             yield event
                     return
-                except Unavailable as problem:
+                except (Unavailable, InvalidRequest) as problem:
                     if turn.answered:
                         raise _cut(turn, problem) from problem
                     failure = problem
+                    situation = _after(situation, problem)
                 turn.start_over()
-                situation = situation.without_cloud()
                 decision = decide(situation) if attempt is None else _rejudge(turn, judged, situation)
                 turn.follow(decision)
             if decision.problem is not None:
@@ -164,7 +166,14 @@ def _rejudge(turn: Turn, decision: Decision, situation: Situation) -> Decision:
     return decide_after_local(decision, situation, turn.confidence or 0.0)
 
 
-def _cut(turn: Turn, problem: Unavailable) -> Unavailable:
+def _after(situation: Situation, problem: Problem) -> Situation:
+    """What is left to decide by: nobody answers now, or nobody can be asked this at all."""
+    if isinstance(problem, InvalidRequest):
+        return situation.with_cloud_refusal(problem)
+    return situation.without_cloud()
+
+
+def _cut(turn: Turn, problem: Problem) -> Problem:
     """Half an answer cannot be replaced; where the whole one comes through the outbox, say so."""
     if turn.unsent is None:
         return problem
@@ -172,7 +181,7 @@ def _cut(turn: Turn, problem: Unavailable) -> Unavailable:
     return Unavailable(problem.message, code=problem.code, hint=hint)
 
 
-def _explained(problem: Problem, failure: Unavailable | None) -> Problem:
+def _explained(problem: Problem, failure: Problem | None) -> Problem:
     """The refusal, with what the cloud said where it was asked."""
     if failure is None or problem.code != "cloud_unreachable":
         return problem

@@ -14,10 +14,9 @@ from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote
 from cloud_bridge.protocol.problems import InvalidRequest
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
-from edge_agent.consider import Considerer, LocalModels, Policy, context_given
+from edge_agent.consider import Considerer, LocalModels, Policy
 from edge_agent.escalate import Escalator
 from edge_agent.feed import Feed
-from edge_agent.models.bundled import bundled_path
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.memory import default_budget_mb
 from edge_agent.models.store import ModelStore
@@ -25,20 +24,16 @@ from edge_agent.outbox_worker import OutboxWorker
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
 from edge_agent.privacy.kinds import DEFAULT_TYPES
 from edge_agent.privacy.vault import Vault
+from edge_agent.readers import Readers
 from edge_agent.record import Recorder
-from edge_agent.routing import difficulty, intent
-from edge_agent.routing.difficulty import Difficulty
-from edge_agent.routing.intent import IntentClassifier
-from edge_agent.runtimes.encoder import Encoder
 from edge_agent.runtimes.pool import Pool
-from edge_agent.runtimes.runtime import LlmSpec
+from edge_agent.runtimes.sizing import Wishes
 from edge_agent.settings import BridgeSettings, Settings
+from edge_agent.settings import Models as ModelSettings
 from edge_agent.state.keys import KeyRing
 from edge_agent.state.state import State
 from edge_agent.tasks import Tasks
 from edge_agent.token import Token
-
-ENCODER = "all-minilm-l6-v2-int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +67,25 @@ def open_state(home: Path, *, owner: bool = False) -> State:
     return State.open(home / "state.db", KeyRing.open(home), owner=owner)
 
 
+def local_models(store: ModelStore, settings: ModelSettings) -> LocalModels:
+    """The store's language models, run as the settings say."""
+    return LocalModels(
+        store,
+        default=settings.default,
+        ram_budget_mb=settings.ram_budget_mb or default_budget_mb(),
+        wishes=Wishes(settings.context_length, settings.parallel, settings.threads, settings.max_waiting),
+    )
+
+
 @asynccontextmanager
 async def running(home: Path, settings: Settings, *, offline: bool = False) -> AsyncIterator[Daemon]:
     """A daemon that works until the block ends; then everything it started is stopped and closed."""
     async with AsyncExitStack() as stack:
         state = stack.enter_context(open_state(home, owner=True))
         store = open_store(home)
-        budget_mb = settings.models.ram_budget_mb or default_budget_mb()
-        models = LocalModels(store, default=settings.models.default, ram_budget_mb=budget_mb)
-        models.default()  # a configured model that nobody knows is told now, not by every request
-        pool = Pool(lambda model_id: _spec(store, model_id), budget_mb, settings.models.keep_alive_s)
+        models = local_models(store, settings.models)
+        models.check_default()
+        pool = Pool(models.spec, models.ram_budget_mb, settings.models.keep_alive_s)
         stack.push_async_callback(pool.close)
         bridge = BridgeOff() if offline else await stack.enter_async_context(_bridge(home, settings.bridge))
         feed = Feed()
@@ -90,12 +94,9 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         # One vault: its locks keep two requests of a session from numbering two people alike.
         vault = Vault(state)
         escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state)
-        encoder = Encoder(bundled_path(f"encoders/{ENCODER}"))
-        intents = IntentClassifier(encoder.embed, bundled_path(intent.BUNDLED))
+        readers = Readers()
         considerer = Considerer(
-            encoder=encoder,
-            intents=intents,
-            difficulty=Difficulty(bundled_path(difficulty.BUNDLED)),
+            readers=readers,
             models=models,
             bridge=bridge,
             state=state,
@@ -108,7 +109,7 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
             offline=offline,
             token=Token.ensure(home),
             agent=Agent(considerer=considerer, pool=pool, escalator=escalator, recorder=Recorder(state, feed)),
-            tasks=Tasks(encoder=encoder, intents=intents, detector=detector, vault=vault, new_id=state.new_id),
+            tasks=Tasks(readers=readers, detector=detector, vault=vault, new_id=state.new_id),
             outbox=outbox,
             feed=feed,
             store=store,
@@ -133,11 +134,6 @@ async def _background(outbox: OutboxWorker) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def _spec(store: ModelStore, model_id: str) -> LlmSpec:
-    manifest = store.catalog.get(model_id)
-    return LlmSpec(model_id, store.file(model_id), context_given(manifest), manifest.ram_mb)
 
 
 @asynccontextmanager

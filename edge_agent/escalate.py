@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -19,7 +20,6 @@ from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import Problem, Unavailable
-from cloud_bridge.providers.provider import OnDeparture
 from edge_agent.answer_record import cost_usd
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import MaskResult, mask
@@ -29,6 +29,9 @@ from edge_agent.state.mappings import MappingEntry, StoredMapping
 from edge_agent.state.outbox import CLIENT_GONE, IN_FLIGHT, Job
 from edge_agent.state.state import State
 from edge_agent.turn import Turn, Unsent
+
+if TYPE_CHECKING:
+    from cloud_bridge.providers.provider import OnDeparture
 
 RETRY_AFTER_S = 2.0
 LONGEST_WAIT_S = 300.0
@@ -66,7 +69,10 @@ class Escalator:
         return turn.masked
 
     async def queue(self, turn: Turn, reason: str) -> None:
-        """Keep the turn's masked conversation for later. `release` lets it go once the turn is recorded."""
+        """Keep the turn's masked conversation for later. `release` lets it go once the turn is recorded.
+
+        A late answer is one answer, however many were wanted: it joins the session, which has one a turn.
+        """
         turn.unsent = Unsent(await self._claimed(turn, reason), reason, time.time())
 
     async def release(self, turn: Turn) -> None:
@@ -153,7 +159,8 @@ class Escalator:
     def _escalation(self, turn: Turn, masked: Masked) -> Escalation:
         edge = turn.request.edge
         return Escalation(
-            masked=masked,
+            # Nobody would see more than one of the answers that come later, and each is paid for.
+            masked=masked if turn.route == "cloud" else masked.for_one_answer(),
             idempotency_key=turn.decision_id,
             session_id=turn.session_id,
             traceparent=turn.trace.header,

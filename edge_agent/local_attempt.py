@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from cloud_bridge.protocol.events import Event, Finish, TextDelta, TokenLogprob
+from cloud_bridge.protocol.events import Event, Finish, TextDelta, TokenLogprob, ToolCallDelta
 
 WHOLE = 1 << 30
 """Hold the whole answer: for clients that take it in one piece anyway."""
@@ -12,6 +12,8 @@ WHOLE = 1 << 30
 
 class LocalAttempt:
     """Wraps a runtime's stream: `hold` some tokens, judge them, then pass everything on or drop it.
+
+    Where several answers were wanted, the first is judged; what comes of the others is held beside it, in order.
 
     Close it with `aclose`; the runtime then stops generating.
     """
@@ -23,7 +25,7 @@ class LocalAttempt:
         self.finished = False
 
     async def hold(self, tokens: int) -> None:
-        """Generate until `tokens` tokens are there, or the answer is whole."""
+        """Generate until `tokens` tokens of the first choice are there, or the answer is whole."""
         while not self.finished and len(self.logprobs) < tokens:
             event = await anext(self._stream, None)
             if event is None:
@@ -47,6 +49,6 @@ class LocalAttempt:
             await close()
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, TextDelta):
+        if isinstance(event, TextDelta | ToolCallDelta):
             self.logprobs.extend(event.logprobs)
         self.finished = self.finished or isinstance(event, Finish)

@@ -7,18 +7,17 @@ Read once at start. Rooms are given plain values and never see `Settings`.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cloud_bridge.protocol.problems import InvalidRequest
 
 PREFIX = "EDGE_AGENT_"
+MIN_CONTEXT_LENGTH = 256
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -46,11 +45,29 @@ class Server(_Section):
 
 
 class Models(_Section):
-    """Which local model runs and how much memory it may take; 0 MB: decided from the machine."""
+    """Which local model runs, and what it may take.
+
+    `ram_budget_mb`: MiB for all loaded models together; 0: half of the machine's memory. A model whose full context
+    does not fit gets less context. `keep_alive_s`: seconds that an idle model stays loaded; 0: none, negative: for
+    ever. `threads`: 0: the cores that are good for computing, within the container's limit. `context_length`: tokens
+    of context, shared by the requests that a model answers at once; 0: 8192, or what it has, or what fits.
+    `parallel`: requests answered at once; `max_waiting`: requests that may wait for that, before one is refused.
+    """
 
     default: str = "auto"
     ram_budget_mb: int = Field(default=0, ge=0)
-    keep_alive_s: float = Field(default=300, ge=0)
+    keep_alive_s: float = Field(default=300, allow_inf_nan=False)
+    threads: int = Field(default=0, ge=0, le=1024)
+    context_length: int = Field(default=0, ge=0, le=2**24)
+    parallel: int = Field(default=8, ge=1, le=32)
+    max_waiting: int = Field(default=64, ge=0, le=4096)
+
+    @field_validator("context_length")
+    @classmethod
+    def _room_for_a_prompt(cls, length: int) -> int:
+        if 0 < length < MIN_CONTEXT_LENGTH:
+            raise ValueError(f"at least {MIN_CONTEXT_LENGTH}, or 0 to decide from the machine")
+        return length
 
 
 class Routing(_Section):
@@ -160,14 +177,3 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         is_list = (section, key) == ("privacy", "never_leave")
         found.setdefault(section, {})[key] = [v for v in value.split(",") if v] if is_list else value
     return found
-
-
-def home_from(environ: Mapping[str, str]) -> Path:
-    """`$EDGE_AGENT_HOME`, or the platform's user data folder."""
-    chosen = environ.get("EDGE_AGENT_HOME")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("edge-agent", appauthor=False))
-
-
-def current_home() -> Path:
-    """`home_from` this process's environment."""
-    return home_from(os.environ)

@@ -13,8 +13,7 @@ from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import anonymize_text
 from edge_agent.privacy.restore import restore_text
 from edge_agent.privacy.vault import Vault
-from edge_agent.routing.intent import IntentClassifier
-from edge_agent.runtimes.encoder import Encoder
+from edge_agent.readers import Readers
 
 EMBEDDING_MODELS = ("all-minilm-l6-v2", "all-minilm-l6-v2-int8")
 
@@ -25,21 +24,19 @@ class Tasks:
     def __init__(
         self,
         *,
-        encoder: Encoder,
-        intents: IntentClassifier,
+        readers: Readers,
         detector: Detector,
         vault: Vault,
         new_id: Callable[[], str],
     ) -> None:
-        self._encoder = encoder
-        self._intents = intents
+        self._readers = readers
         self._detector = detector
         self._vault = vault
         self._new_id = new_id
 
     async def classify(self, texts: Sequence[str], labels: Sequence[str] | None) -> list[Intent]:
         """Each text's intent, or the closest of `labels`."""
-        return await anyio.to_thread.run_sync(self._intents.classify, texts, labels)
+        return await anyio.to_thread.run_sync(lambda: self._readers.intents.classify(texts, labels))
 
     async def embed(self, texts: Sequence[str], model: str | None) -> tuple[list[list[float]], int]:
         """Unit vectors of 384 numbers, and the tokens read. Raises NotFound for a model that is not the encoder."""
@@ -50,8 +47,8 @@ class Tasks:
                 hint=f"Ask for {EMBEDDING_MODELS[0]!r}.",
                 param="model",
             )
-        vectors = await anyio.to_thread.run_sync(self._encoder.embed, texts)
-        tokens = await anyio.to_thread.run_sync(self._encoder.token_counts, texts)
+        vectors = await anyio.to_thread.run_sync(lambda: self._readers.encoder.embed(texts))
+        tokens = await anyio.to_thread.run_sync(self._readers.encoder.token_counts, texts)
         return vectors.tolist(), sum(tokens)
 
     async def anonymize(self, text: str, mapping_id: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloud_bridge.protocol.conversation import Conversation
-from cloud_bridge.protocol.events import Event, ReasoningDelta, Served, TextDelta, ToolCallDelta
+from cloud_bridge.protocol.events import Event, OtherChoice, ReasoningDelta, Served, TextDelta, ToolCallDelta
 from cloud_bridge.protocol.report import Intent, PrivacyReport, Report, Route, Timings
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.privacy.mask import MaskResult
@@ -111,7 +111,8 @@ class Turn:
         self.events.append(event)
         if isinstance(event, Served):
             self.served = event
-        if self.first_token_ms is None and isinstance(event, TextDelta | ToolCallDelta | ReasoningDelta):
+        shown = TextDelta | ToolCallDelta | ReasoningDelta | OtherChoice
+        if self.first_token_ms is None and isinstance(event, shown):
             self.first_token_ms = self.elapsed_ms()
 
     def start_over(self) -> None:

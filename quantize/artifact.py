@@ -17,28 +17,35 @@ from cloud_bridge.protocol.problems import Conflict, Unavailable
 def building(folder: Path) -> Iterator[Path]:
     """A scratch folder that becomes `folder` when the block ends well, and is removed when it does not.
 
+    It lies alone in a hidden folder beside `folder`: what the block puts next to it goes in the end, too.
     Raises Conflict code "already_exists" where `folder` is there already, and Unavailable code "disk_full".
     """
-    if folder.exists():
-        raise Conflict(
-            f"{folder} exists already.", code="already_exists", hint="Remove it, or name another with --out."
-        )
+    if os.path.lexists(folder):
+        raise already_exists(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    made = scratch / "made"
+    made.mkdir()
     try:
-        yield scratch
-        for file in scratch.rglob("*"):
+        yield made
+        for file in made.rglob("*"):
             _sync(file)
-        _sync(scratch)
-        scratch.chmod(0o755)
-        scratch.rename(folder)
+        _sync(made)
+        made.rename(folder)
         _sync(folder.parent)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise disk_full(folder.parent) from error
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:  # another made it in the meantime
+            raise already_exists(folder) from error
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def already_exists(folder: Path) -> Conflict:
+    """What is there is never replaced."""
+    return Conflict(f"{folder} exists already.", code="already_exists", hint="Remove it, or name another with --out.")
 
 
 def check_space(folder: Path, needed: int) -> None:

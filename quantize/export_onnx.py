@@ -34,6 +34,7 @@ TASKS = {
 # which one scale for a whole activation tensor cannot give (cosine 0.96 to the same text alone; this: 1.0).
 BLOCK = 32
 INT8_ACTIVATIONS = 4
+LICENCE, ADDS_BOS, SPLITTING = "general.license", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.pre"
 TOOLS = ("onnxruntime", "optimum-onnx", "torch", "transformers")
 # Protocol buffers end at 2 GiB; beyond that the weights go into a file of their own.
 ONE_FILE_BYTES = 1_900_000_000
@@ -80,8 +81,8 @@ def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
     from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    stated = GGUFReader(gguf).fields.get("general.license")
-    licence = stated.contents() if stated else None
+    fields = GGUFReader(gguf).fields
+    stated = {key: fields[key].contents() for key in (LICENCE, ADDS_BOS, SPLITTING) if key in fields}
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name, "local_files_only": True}
     try:
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
@@ -94,8 +95,23 @@ def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
         raise Refused("model_unreadable", f"{gguf.name} cannot be dequantized") from error
     say({"step": "writing"})
     model.save_pretrained(folder)
+    mend_tokenizer(tokenizer, stated)
     tokenizer.save_pretrained(folder)
-    return {"parameters": model.num_parameters(), "licence": licence}
+    return {"parameters": model.num_parameters(), "licence": stated.get(LICENCE)}
+
+
+def mend_tokenizer(tokenizer: Any, stated: Mapping[str, Any]) -> None:
+    """Two things of the GGUF's tokenizer that transformers does not carry over."""
+    from tokenizers import pre_tokenizers, processors
+
+    inner = tokenizer.backend_tokenizer
+    if stated.get(ADDS_BOS) is False:
+        # It would put <|im_start|> before every text.
+        inner.post_processor = processors.ByteLevel(trim_offsets=False)
+        tokenizer.add_bos_token = False
+    if stated.get(SPLITTING) == "smollm":
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        inner.pre_tokenizer = pre_tokenizers.Sequence([digits, inner.pre_tokenizer])
 
 
 def export(source: Path, out: Path, type_name: str) -> dict[str, Any]:

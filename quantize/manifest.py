@@ -1,4 +1,4 @@
-"""manifest.json: what was made, from what, by which command."""
+"""manifest.json: what was made, from what, by which command, in the form that `edge_agent.models` reads."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.made_here import MANIFEST_NAME
+from edge_agent.models.manifest import SCHEMA, parse, plain
+from edge_agent.models.names import is_device
 from quantize.source import Source, sha256
 
-MANIFEST = "manifest.json"
-SCHEMA = 1
+LONGEST_ID = 100
+ASSUMED_CONTEXT = 2048
+RAM_BESIDE_WEIGHTS_MB = 256
+"""For the cache of keys and values, buffers and the process: an estimate until a daemon has read the header."""
 
+_MAIN_FILE = {"gguf": ".gguf", "onnx": ".onnx", "mlx": ".safetensors"}
 _CARD_LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 _SPDX = {"apache-2.0": "Apache-2.0", "mit": "MIT", "cc-by-4.0": "CC-BY-4.0", "bsd-3-clause": "BSD-3-Clause"}
+_UNKNOWN = "unknown"
+_CONVERTED = "; converted here with edge-quantize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,56 +47,109 @@ class Made:
 
 
 def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
-    """Describe the files of `folder` in its manifest.json, and return what was written."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {
+    """Describe the files of `folder` in its manifest.json, and return what was written.
+
+    Raises Broken code "bad_manifest" where `edge_agent.models` would not read it, as over a file with an odd name.
+    """
+    files: list[dict[str, Any]] = [
+        {"path": path.relative_to(folder).as_posix(), "sha256": sha256(path), "size": path.stat().st_size}
+        for path in _main_first(folder, made.format)
+    ]
+    described = source.described()
+    known = _in_catalog(described) or _beside(source)
+    makers = plain(str(known.get("attribution") or described["name"]))
+    licence = licence_of(source) or known.get("licence") or spdx(made.licence)
+    notes = list(made.notes)
+    context_length = made.context_length
+    if context_length is None and made.kind == "llm":
+        context_length = ASSUMED_CONTEXT
+        notes.append(f"The source does not say how much context it has: {ASSUMED_CONTEXT} tokens are assumed.")
+    command = ["edge-quantize", described["name"], "--to", made.format, "--type", made.quantization]
+    facts = {
         "schema": SCHEMA,
-        "id": artifact_id(source, made.quantization),
+        "id": artifact_id(source, made.quantization, made.format),
         "kind": made.kind,
         "format": made.format,
         "quantization": made.quantization,
         "parameters": made.parameters,
-        "context_length": made.context_length,
-        "licence": licence_of(source) or spdx(made.licence),
-        "files": [
-            {"path": path.relative_to(folder).as_posix(), "sha256": sha256(path), "size": path.stat().st_size}
-            for path in paths
-        ],
-        "source": source.described(),
-        "command": shlex.join(["edge-quantize", source.path.name, "--to", made.format, "--type", made.quantization]),
-        "tools": dict(made.tools),
-        "notes": list(made.notes),
+        "context_length": context_length,
+        "ram_mb": sum(file["size"] for file in files) // 2**20 + RAM_BESIDE_WEIGHTS_MB,
+        "licence": licence or _UNKNOWN,
+        "attribution": makers.removesuffix(_CONVERTED) + _CONVERTED,
+        "homepage": known.get("homepage"),
+        "tasks": known.get("tasks"),
+        "files": files,
+        "made": {
+            "source": {**described, **({"licence": licence} if licence else {})},
+            "command": plain(shlex.join(command), 2000),
+            "tools": dict(made.tools),
+            "notes": notes,
+        },
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    manifest = {name: value for name, value in facts.items() if value is not None}
+    parse(manifest, MANIFEST_NAME)
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return manifest
 
 
-def artifact_id(source: Source, quantization: str) -> str:
-    """`smollm2-135m-instruct-q4_k_m`."""
-    return f"{source.name}-{quantization.lower()}"
+def artifact_id(source: Source, quantization: str, model_format: str = "gguf") -> str:
+    """`smollm2-135m-instruct-q4_k_m`, and with the format in it where that is not GGUF: `…-onnx-int8`.
+
+    A valid id whatever the source is called.
+    """
+    ending = f"-{quantization.lower()}" if model_format == "gguf" else f"-{model_format}-{quantization.lower()}"
+    name = re.sub(r"\.{2,}", ".", source.name)
+    name = f"model-{name}" if is_device(name) else name
+    return name[: LONGEST_ID - len(ending)].rstrip("-._") + ending
 
 
 def spdx(licence: str | None) -> str | None:
     """The licence's name as SPDX writes it."""
-    return _SPDX.get(licence.lower(), licence) if licence else None
+    return _SPDX.get(licence.lower(), plain(licence)) if licence else None
 
 
 def licence_of(source: Source) -> str | None:
     """The licence that lies beside the weights: in a manifest.json of ours, else in the model card."""
-    folder = source.path.parent if source.is_gguf else source.path
-    record = folder / MANIFEST
-    if record.is_file():
-        try:
-            known = json.loads(record.read_text("utf-8"))
-            mine = source.path.name in {file["path"] for file in known["files"]} or not source.is_gguf
-        except (ValueError, LookupError, TypeError) as error:
-            raise Broken(
-                f"{record.name} beside the source is damaged.",
-                code="model_unreadable",
-                hint="Repair it, or remove it if the model has none.",
-            ) from error
-        if mine and known.get("licence"):
-            return str(known["licence"])
+    stated = _beside(source).get("licence")
+    if stated and stated != _UNKNOWN:
+        return plain(str(stated))
     card = source.path / "README.md"
     found = _CARD_LICENCE.search(card.read_text("utf-8")[:4096]) if card.is_file() else None
     return spdx(found[1]) if found else None
+
+
+def _main_first(folder: Path, model_format: str) -> list[Path]:
+    """Every file, the one that the runtime is given first."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(paths, key=lambda path: path.suffix != _MAIN_FILE.get(model_format))
+
+
+def _in_catalog(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What the catalog says of the source, whose makers want to be named wherever it came from."""
+    catalog = Catalog.load()
+    for file in described["files"]:
+        if (model := catalog.find_file(file["sha256"])) is not None:
+            return {
+                "licence": model.licence,
+                "attribution": model.attribution,
+                "homepage": model.homepage,
+                "tasks": list(model.tasks),
+            }
+    return {}
+
+
+def _beside(source: Source) -> dict[str, Any]:
+    """The manifest.json that lies beside the source, if it speaks of it."""
+    record = (source.path.parent if source.is_gguf else source.path) / MANIFEST_NAME
+    if not record.is_file():
+        return {}
+    try:
+        known: dict[str, Any] = json.loads(record.read_text("utf-8"))
+        mine = source.path.name in {file["path"] for file in known["files"]} or not source.is_gguf
+    except (ValueError, LookupError, TypeError) as error:
+        raise Broken(
+            f"{record.name} beside the source is damaged.",
+            code="model_unreadable",
+            hint="Repair it, or remove it if the model has none.",
+        ) from error
+    return known if mine else {}

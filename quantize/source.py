@@ -11,6 +11,7 @@ from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound
 from edge_agent.models import gguf_header
+from edge_agent.models.manifest import plain
 
 # "…Q4_K_M", "…-F16" at the end of a name says how the source was quantized, not what it is.
 _TYPE_SUFFIX = re.compile(r"[.-](i?q\d\w*|tq\d\w*|b?f16|f32|fp16|fp32|int[48]|\dbit)$", re.IGNORECASE)
@@ -37,8 +38,8 @@ class Source:
 
     def described(self) -> dict[str, Any]:
         """Name, and the sha256 and size of each file, for the manifest."""
-        files = [{"path": file.name, "sha256": sha256(file), "size": file.stat().st_size} for file in self.files]
-        return {"name": self.path.name, "files": files}
+        files = [{"path": plain(file.name), "sha256": sha256(file), "size": file.stat().st_size} for file in self.files]
+        return {"name": plain(self.path.name), "files": files}
 
 
 def find(text: str) -> Source:

@@ -26,6 +26,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal, Self
 
 Pieces = Literal["whole", "characters", "odd"]
@@ -233,27 +234,33 @@ class RecordingUpstream:
 
 @dataclass(frozen=True, slots=True)
 class OpenAi:
-    """Chat completions."""
+    """Chat completions. Of `n` choices, interleaved, each but the first says its number before its text."""
 
     request: dict[str, Any]
     answer: Answer
 
     def opening(self) -> Iterator[bytes]:
-        yield self._chunk({"role": "assistant", "content": ""})
+        for index in self._choices():
+            yield self._chunk({"role": "assistant", "content": ""}, index=index)
 
     def pieces(self) -> Iterator[bytes]:
+        for together in zip_longest(*map(self._pieces_of, self._choices())):
+            yield from (piece for piece in together if piece is not None)
+
+    def _pieces_of(self, index: int) -> Iterator[bytes]:
         if self.answer.tool_call is None:
-            for text in self._texts():
-                yield self._chunk({"content": text})
+            for text in self._texts(index):
+                yield self._chunk({"content": text}, index=index)
             return
         name, arguments = self.answer.tool_call
         head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
-        yield self._chunk({"tool_calls": [head]})
+        yield self._chunk({"tool_calls": [head]}, index=index)
         for text in split(arguments, self.answer.pieces):
-            yield self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+            yield self._chunk({"tool_calls": [{"index": 0, "function": {"arguments": text}}]}, index=index)
 
     def closing(self) -> Iterator[bytes]:
-        yield self._chunk({}, self._reason())
+        for index in self._choices():
+            yield self._chunk({}, self._reason(), index=index)
         yield _sse({**self._head(), "object": "chat.completion.chunk", "choices": [], "usage": self._usage()})
         yield b"data: [DONE]\n\n"
 
@@ -261,28 +268,39 @@ class OpenAi:
         return _sse({"error": {"message": "overloaded", "type": "server_error"}})
 
     def document(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts())}
+        choices = [
+            {"index": index, "message": self._message(index), "finish_reason": self._reason()}
+            for index in self._choices()
+        ]
+        return {**self._head(), "object": "chat.completion", "choices": choices, "usage": self._usage()}
+
+    def _message(self, index: int) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts(index))}
         if self.answer.tool_call is not None:
             name, arguments = self.answer.tool_call
             call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
             message |= {"content": None, "tool_calls": [call]}
-        choice = {"index": 0, "message": message, "finish_reason": self._reason()}
-        return {**self._head(), "object": "chat.completion", "choices": [choice], "usage": self._usage()}
+        return message
 
-    def _texts(self) -> Iterator[str]:
-        return split(echoed(self.request) if self.answer.text is None else self.answer.text, self.answer.pieces)
+    def _choices(self) -> range:
+        return range(self.request.get("n", 1))
+
+    def _texts(self, index: int) -> Iterator[str]:
+        text = echoed(self.request) if self.answer.text is None else self.answer.text
+        return split(f"{index}: {text}" if index else text, self.answer.pieces)
 
     def _reason(self) -> str:
         return self.answer.finish or ("stop" if self.answer.tool_call is None else "tool_calls")
 
     def _usage(self) -> dict[str, int]:
-        return {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+        completion = 7 * len(self._choices())
+        return {"prompt_tokens": 11, "completion_tokens": completion, "total_tokens": 11 + completion}
 
     def _head(self) -> dict[str, Any]:
         return {"id": "chatcmpl-1", "created": 1, "model": self.request["model"]}
 
-    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None, *, index: int = 0) -> bytes:
+        choice = {"index": index, "delta": delta, "finish_reason": reason}
         return _sse({**self._head(), "object": "chat.completion.chunk", "choices": [choice]})
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from cloud_bridge.protocol.anthropic_answer import StreamDecoder, decode_response
 from cloud_bridge.protocol.anthropic_door import StreamEncoder, encode_error, encode_response, error_type
 from cloud_bridge.protocol.anthropic_request import decode_request
-from cloud_bridge.protocol.anthropic_upstream import DEFAULT_MAX_TOKENS, encode_request
+from cloud_bridge.protocol.anthropic_upstream import DEFAULT_MAX_TOKENS, check_request, encode_request
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
     "StreamDecoder",
     "StreamEncoder",
+    "check_request",
     "decode_request",
     "decode_response",
     "encode_error",

@@ -11,6 +11,7 @@ from cloud_bridge.protocol.events import (
     AnswerEvent,
     Finish,
     FinishReason,
+    OtherChoice,
     ReasoningDelta,
     Served,
     TextDelta,
@@ -66,7 +67,7 @@ class StreamEncoder:
                 return []
             case Report():
                 return [*self._start(), *self._last(event)]
-            case Served():
+            case Served() | OtherChoice():  # the format has one answer, so nobody asked for another
                 return []
 
     def to_sse(self, event: AnswerEvent) -> bytes:

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from cloud_bridge.protocol.conversation import Conversation, Message, Sampling, Text, Tool, ToolCall, ToolChoice
+from cloud_bridge.protocol.problems import InvalidRequest
 
 DEFAULT_MAX_TOKENS = 4096
 
@@ -19,14 +20,26 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 Block = dict[str, Any]
 
 
+def check_request(conversation: Conversation) -> None:
+    """Raise InvalidRequest code "unsupported_value" for what the format has no word for, and cannot be left out."""
+    if conversation.sampling.n > 1:
+        raise InvalidRequest(
+            "The provider makes one answer at a time.",
+            code="unsupported_value",
+            hint='Leave \'n\' out and send the request again for another answer, or ask for "model": "local".',
+            param="n",
+        )
+
+
 def encode_request(
     conversation: Conversation, model: str, stream: bool, *, sampling_fields: bool = False
 ) -> dict[str, Any]:
     """The request body. What the format cannot say is left out: names, seeds, penalties, log probabilities.
 
     `sampling_fields`: send temperature, top_p and top_k. From API version 2026-10-21 on they are refused, by newer
-    models under 2023-06-01, too, so the default is to leave the choice to the model.
+    models under 2023-06-01, too, so the default is to leave the choice to the model. Raises as `check_request`.
     """
+    check_request(conversation)
     system, turns = _system(conversation), list(_turns(conversation))
     if not turns:
         # There must be a turn to answer; a conversation of instructions only is asked as a question.

@@ -89,7 +89,7 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. None means: the model's own default."""
+    """How tokens are chosen. None means: the model's own default. `n` is how many answers are wanted, at least 1."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -102,6 +102,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     top_logprobs: int = 0
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The same encoding is what the outbox keeps, so a queued escalation is sent exact
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +23,10 @@ from cloud_bridge.protocol.conversation import (
     ToolResult,
 )
 from cloud_bridge.protocol.events import (
+    ChoiceEvent,
     Event,
     Finish,
+    OtherChoice,
     ReasoningDelta,
     Served,
     TextDelta,
@@ -116,7 +118,7 @@ def conversation_to_json(conversation: Conversation) -> dict[str, Any]:
         "tools": [asdict(tool) for tool in conversation.tools],
         "tool_choice": asdict(conversation.tool_choice),
         "response_format": asdict(conversation.response_format),
-        "sampling": asdict(conversation.sampling),
+        "sampling": _sampling_to_json(conversation.sampling),
     }
 
 
@@ -140,6 +142,14 @@ def conversation_from_json(document: Mapping[str, Any]) -> Conversation:
     )
 
 
+def _sampling_to_json(sampling: Sampling) -> dict[str, Any]:
+    fields = asdict(sampling)
+    if sampling.n == 1:
+        # One answer is written as before there could be several: older bridges read it, and its hash is the same.
+        del fields["n"]
+    return fields
+
+
 def _part_to_json(part: Part) -> dict[str, Any]:
     return {"type": _PART_NAMES[type(part)], **asdict(part)}
 
@@ -159,31 +169,52 @@ _PART_NAMES: dict[type[Part], str] = {cls: name for name, cls in _PARTS.items()}
 
 def event_to_json(event: Event) -> dict[str, Any]:
     """A JSON value that `event_from_json` reads back."""
-    return {"type": _EVENT_NAMES[type(event)], **asdict(event)}
+    if isinstance(event, OtherChoice):
+        return {"type": _OTHER_CHOICE, "index": event.index, "event": event_to_json(event.event)}
+    fields = {"type": _EVENT_NAMES[type(event)], **asdict(event)}
+    if isinstance(event, ToolCallDelta) and not event.logprobs:
+        del fields["logprobs"]  # older devices do not know it
+    return fields
 
 
 def event_from_json(document: Mapping[str, Any]) -> Event:
     """The inverse of `event_to_json`. Raises ValueError, KeyError or TypeError on anything else."""
     fields = dict(document)
-    cls = _EVENTS[fields.pop("type")]
+    kind = fields.pop("type")
+    if kind == _OTHER_CHOICE:
+        return _other_choice_from_json(fields)
+    cls = _EVENTS[kind]
     if cls is TextDelta:
-        return TextDelta(
-            fields["text"],
-            tuple(
-                TokenLogprob(item["token"], item["logprob"], tuple((token, value) for token, value in item["top"]))
-                for item in fields["logprobs"]
-            ),
-        )
+        return TextDelta(fields["text"], _logprobs_from_json(fields["logprobs"]))
+    if cls is ToolCallDelta:
+        return ToolCallDelta(**{**fields, "logprobs": _logprobs_from_json(fields.get("logprobs", ()))})
     if cls is Finish:
         return Finish(fields["reason"], Usage(**fields["usage"]))
     return cls(**fields)
 
 
-_EVENTS: dict[str, type[Event]] = {
+def _other_choice_from_json(fields: Mapping[str, Any]) -> OtherChoice:
+    index, event = fields["index"], event_from_json(fields["event"])
+    if type(index) is not int or index < 1:
+        raise ValueError("index")
+    if isinstance(event, OtherChoice | Served):
+        raise TypeError(type(event).__name__)
+    return OtherChoice(index, event)
+
+
+def _logprobs_from_json(items: Iterable[Mapping[str, Any]]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(item["token"], item["logprob"], tuple((token, value) for token, value in item["top"]))
+        for item in items
+    )
+
+
+_OTHER_CHOICE = "other_choice"
+_EVENTS: dict[str, type[ChoiceEvent | Served]] = {
     "text": TextDelta,
     "reasoning": ReasoningDelta,
     "tool_call": ToolCallDelta,
     "finish": Finish,
     "served": Served,
 }
-_EVENT_NAMES: dict[type[Event], str] = {cls: name for name, cls in _EVENTS.items()}
+_EVENT_NAMES: dict[type[ChoiceEvent | Served], str] = {cls: name for name, cls in _EVENTS.items()}

@@ -37,12 +37,16 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """More of tool call number `index`; `id` and `name` come with its first delta."""
+    """More of tool call number `index`; `id` and `name` come with its first delta.
+
+    `logprobs` covers the tokens that completed in this delta, those of the markup around a call, too.
+    """
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,29 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The model is done. Exactly one in a stream."""
+    """The model is done: exactly one in a stream, the last of it.
+
+    `reason` is the first choice's; `usage` counts the prompt once and the completion tokens of all choices.
+    """
 
     reason: FinishReason = "stop"
     usage: Usage = Usage()
+
+
+ChoiceEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+"""What one choice is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherChoice:
+    """An event of choice `index`, from 1 on, where a request wanted several answers (`Sampling.n`).
+
+    The first choice's events come plain. Choices may be interleaved; each other one ends with a Finish of its own,
+    inside, whose `usage` says nothing, before the stream's plain Finish.
+    """
+
+    index: int
+    event: ChoiceEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +105,7 @@ class Served:
         ) / 1_000_000
 
 
-Event = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Served
+Event = ChoiceEvent | OtherChoice | Served
 """What a model or provider sends. Failures are raised as `Problem` from the iterator."""
 
 EventStream = AsyncIterator[Event]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from cloud_bridge.protocol.conversation import ToolCall
-from cloud_bridge.protocol.events import AnswerEvent, Finish, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
+from cloud_bridge.protocol.events import (
+    AnswerEvent,
+    ChoiceEvent,
+    Finish,
+    OtherChoice,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+)
 from cloud_bridge.protocol.report import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. `report` is None only where the stream had none."""
+    """A whole answer. `report` is None only where the stream had none. `logprobs` are those of text and tool calls.
+
+    `others` are the further choices by their index, where several answers were wanted; they have no report.
+    """
 
     text: str
     reasoning: str
@@ -20,16 +32,18 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...]
     finish: Finish
     report: Report | None
+    others: Mapping[int, Answer] = field(default_factory=dict)
 
 
 def gather(events: Iterable[AnswerEvent]) -> Answer:
-    """All events of one answer as one value; tool calls in the order of their index."""
+    """All events of one answer as one value; tool calls and other choices in the order of their index."""
     texts: list[str] = []
     reasoning: list[str] = []
     logprobs: list[TokenLogprob] = []
     calls: dict[int, ToolCall] = {}
     finish = Finish()
     report: Report | None = None
+    others: dict[int, list[ChoiceEvent]] = {}
     for event in events:
         match event:
             case TextDelta():
@@ -39,6 +53,9 @@ def gather(events: Iterable[AnswerEvent]) -> Answer:
                 reasoning.append(event.text)
             case ToolCallDelta():
                 calls[event.index] = _extended(calls.get(event.index), event)
+                logprobs += event.logprobs
+            case OtherChoice():
+                others.setdefault(event.index, []).append(event.event)
             case Finish():
                 finish = event
             case Report():
@@ -50,6 +67,7 @@ def gather(events: Iterable[AnswerEvent]) -> Answer:
         logprobs=tuple(logprobs),
         finish=finish,
         report=report,
+        others={index: gather(others[index]) for index in sorted(others)},
     )
 
 

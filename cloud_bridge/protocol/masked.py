@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloud_bridge.protocol.conversation import Conversation
 
@@ -20,3 +20,8 @@ class Masked:
     conversation: Conversation
     entities: Mapping[str, int]
     """Entity type to the number of masked spans."""
+
+    def for_one_answer(self) -> Masked:
+        """The same words, with one answer wanted."""
+        conversation = self.conversation
+        return replace(self, conversation=replace(conversation, sampling=replace(conversation.sampling, n=1)))

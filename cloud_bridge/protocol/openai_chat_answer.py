@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 from cloud_bridge.protocol.events import (
+    ChoiceEvent,
     Event,
     Finish,
     FinishReason,
+    OtherChoice,
     ReasoningDelta,
     TextDelta,
     TokenLogprob,
@@ -25,20 +29,23 @@ _REASONS: dict[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+_NO_USAGE = Usage()
+_UNREADABLE = (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError)
 
 
 class StreamDecoder:
     """Events out of a provider's server-sent events; `end()` must be called when the provider has no more.
 
-    Finish comes with `[DONE]` or with `end()`, since the token counts arrive after the reason to stop.
+    `choices` is how many answers were asked for; what comes of others is dropped. The Finish of each choice comes
+    with `[DONE]` or with `end()`, since the token counts arrive after the reason to stop.
     Raises Unavailable code "provider_error" for an error in the stream, "provider_cut" for an unfinished answer.
     """
 
-    def __init__(self) -> None:
-        self._reason: FinishReason | None = None
+    def __init__(self, choices: int = 1) -> None:
+        self._wanted = choices
+        self._choices = {0: _Choice()}
         self._usage = Usage()
         self._done = False
-        self._call_ids: list[str | None] = []
 
     def feed(self, sse: SseEvent) -> list[Event]:
         """The events that one server-sent event carries."""
@@ -51,31 +58,45 @@ class StreamDecoder:
             raise provider_error(chunk.get("error") or chunk)
         try:
             return list(self._events(chunk))
-        except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        except _UNREADABLE as error:
             raise provider_malformed() from error
 
     def end(self) -> list[Event]:
-        """The last event. To be called when the provider's bytes end; harmless after `[DONE]`."""
+        """The last events. To be called when the provider's bytes end; harmless after `[DONE]`."""
         if self._done:
             return []
-        if self._reason is None:
-            raise provider_cut()
+        finishes: list[Event] = []
+        for index in sorted(self._choices, reverse=True):
+            reason = self._choices[index].reason
+            if reason is None:
+                raise provider_cut()
+            finishes.append(_of_choice(index, Finish(reason, _NO_USAGE if index else self._usage)))
         self._done = True
-        return [Finish(self._reason, self._usage)]
+        return finishes
 
     def _events(self, chunk: dict[str, Any]) -> Iterator[Event]:
         if chunk.get("usage") is not None:
             self._usage = _usage(chunk["usage"])
-        for choice in chunk.get("choices") or ():
-            if choice.get("index") or 0:
-                continue  # only one answer was asked for
-            delta = choice.get("delta") or {}
-            yield from _text_events(delta, choice)
-            for call in delta.get("tool_calls") or ():
-                yield self._tool_call(call)
-            reason = choice.get("finish_reason")
-            if reason is not None:
-                self._reason = _REASONS.get(reason, "stop")
+        for item in chunk.get("choices") or ():
+            index = int(item.get("index") or 0)
+            if 0 <= index < self._wanted:
+                choice = self._choices.setdefault(index, _Choice())
+                yield from (_of_choice(index, event) for event in choice.events(item))
+
+
+class _Choice:
+    """One of the answers in a stream."""
+
+    def __init__(self) -> None:
+        self.reason: FinishReason | None = None
+        self._call_ids: list[str | None] = []
+
+    def events(self, item: dict[str, Any]) -> Iterator[ChoiceEvent]:
+        delta = item.get("delta") or {}
+        yield from _said(delta, item, [self._tool_call(call) for call in delta.get("tool_calls") or ()])
+        reason = item.get("finish_reason")
+        if reason is not None:
+            self.reason = _REASONS.get(reason, "stop")
 
     def _tool_call(self, call: dict[str, Any]) -> ToolCallDelta:
         function = call.get("function") or {}
@@ -96,22 +117,29 @@ class StreamDecoder:
         return self._call_ids.index(call_id) if call_id else max(len(self._call_ids) - 1, 0)
 
 
-def decode_response(body: Any) -> list[Event]:
-    """The events of a whole answer. Raises Unavailable code "provider_error" where it is none."""
+def decode_response(body: Any, choices: int = 1) -> list[Event]:
+    """The events of a whole answer, of its first `choices` choices.
+
+    Raises Unavailable code "provider_error" where it is none.
+    """
     if not isinstance(body, dict):
         raise provider_malformed()
     if body.get("error") is not None:
         raise provider_error(body["error"])
     try:
-        choice = body["choices"][0]
-        message = choice["message"]
-        events: list[Event] = list(_text_events(message, choice))
-        events += [_whole_call(index, call) for index, call in enumerate(message.get("tool_calls") or ())]
         usage = Usage() if body.get("usage") is None else _usage(body["usage"])
-        events.append(Finish(_REASONS.get(choice.get("finish_reason") or "stop", "stop"), usage))
-    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        given = sorted(body["choices"], key=lambda choice: int(choice.get("index") or 0))[:choices]
+        others = [OtherChoice(index, event) for index, choice in enumerate(given[1:], 1) for event in _whole(choice)]
+        # The first choice last, since its Finish ends the stream.
+        return [*others, *_whole(given[0], usage)]
+    except _UNREADABLE as error:
         raise provider_malformed() from error
-    return events
+
+
+def _whole(choice: dict[str, Any], usage: Usage = _NO_USAGE) -> Iterator[ChoiceEvent]:
+    message = choice["message"]
+    yield from _said(message, choice, list(starmap(_whole_call, enumerate(message.get("tool_calls") or ()))))
+    yield Finish(_REASONS.get(choice.get("finish_reason") or "stop", "stop"), usage)
 
 
 def _whole_call(index: int, call: dict[str, Any]) -> ToolCallDelta:
@@ -119,14 +147,23 @@ def _whole_call(index: int, call: dict[str, Any]) -> ToolCallDelta:
     return ToolCallDelta(index, _text(call.get("id")) or None, _text(function["name"]), _text(function["arguments"]))
 
 
-def _text_events(delta: dict[str, Any], choice: dict[str, Any]) -> Iterator[Event]:
+def _of_choice(index: int, event: ChoiceEvent) -> Event:
+    return OtherChoice(index, event) if index else event
+
+
+def _said(delta: dict[str, Any], choice: dict[str, Any], calls: Sequence[ToolCallDelta]) -> Iterator[ChoiceEvent]:
+    """What a delta, or a whole message, holds. Log-probabilities are the text's, or without one the first call's."""
     reasoning = _text(delta.get("reasoning_content") or delta.get("reasoning"))
     if reasoning:
         yield ReasoningDelta(reasoning)
     text = _text(delta.get("content")) + _text(delta.get("refusal"))
     logprobs = tuple(_logprob(item) for item in (choice.get("logprobs") or {}).get("content") or ())
-    if text or logprobs:
+    if text or (logprobs and not calls):
         yield TextDelta(text, logprobs)
+        logprobs = ()
+    for call in calls:
+        yield replace(call, logprobs=logprobs)
+        logprobs = ()
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 from cloud_bridge.protocol.events import (
     AnswerEvent,
+    ChoiceEvent,
     Finish,
+    OtherChoice,
     ReasoningDelta,
     Served,
     TextDelta,
@@ -16,7 +18,7 @@ from cloud_bridge.protocol.events import (
     ToolCallDelta,
     Usage,
 )
-from cloud_bridge.protocol.gathered import gather
+from cloud_bridge.protocol.gathered import Answer, gather
 from cloud_bridge.protocol.problems import (
     Broken,
     Conflict,
@@ -33,6 +35,8 @@ from cloud_bridge.protocol.sse import encode_sse
 
 class StreamEncoder:
     """The chunks of one streamed answer. The last chunk carries `edge`; then `end()` gives `[DONE]`.
+
+    Where there are several choices, their chunks are interleaved as their events came, each choice's role first.
 
     `logprobs` and `top_logprobs` are what the client asked for: events may carry more, and it is left out.
     `created` is Unix time in seconds.
@@ -52,18 +56,14 @@ class StreamEncoder:
         self._include_usage = include_usage
         self._logprobs = logprobs
         self._top_logprobs = top_logprobs
-        self._started = False
+        self._started = 0  # choices
         self._finish: Finish | None = None
 
     def encode(self, event: AnswerEvent) -> list[dict[str, Any]]:
         """The JSON chunks for one event, in order. Finish is held back until the report that shares its chunk."""
         match event:
-            case TextDelta():
-                return self._delta({"content": event.text}, event.logprobs)
-            case ReasoningDelta():
-                return self._delta({"reasoning_content": event.text})
-            case ToolCallDelta():
-                return self._delta({"tool_calls": [_tool_call_delta(event)]})
+            case OtherChoice():
+                return self._choice(event.index, event.event)
             case Finish():
                 self._finish = event
                 return []
@@ -71,6 +71,8 @@ class StreamEncoder:
                 return self._last(event)
             case Served():
                 return []
+            case _:
+                return self._choice(0, event)
 
     def to_sse(self, event: AnswerEvent) -> bytes:
         """The same, framed for the wire; may be empty."""
@@ -84,28 +86,42 @@ class StreamEncoder:
         """A problem that turned up after the stream had begun; nothing but `end()` may follow."""
         return encode_sse(_dump(encode_error(problem)))
 
-    def _delta(self, delta: dict[str, Any], logprobs: Sequence[TokenLogprob] = ()) -> list[dict[str, Any]]:
-        return [*self._role(), self._chunk(delta, logprobs=logprobs)]
+    def _choice(self, index: int, event: ChoiceEvent) -> list[dict[str, Any]]:
+        match event:
+            case TextDelta():
+                chunk = self._chunk(index, {"content": event.text}, logprobs=event.logprobs)
+            case ReasoningDelta():
+                chunk = self._chunk(index, {"reasoning_content": event.text})
+            case ToolCallDelta():
+                chunk = self._chunk(index, {"tool_calls": [_tool_call_delta(event)]}, logprobs=event.logprobs)
+            case Finish():
+                chunk = self._chunk(index, {}, finish_reason=event.reason)
+        return [*self._role(index), chunk]
 
-    def _role(self) -> list[dict[str, Any]]:
-        if self._started:
-            return []
-        self._started = True
-        return [self._chunk({"role": "assistant", "content": ""})]
+    def _role(self, index: int) -> list[dict[str, Any]]:
+        """What a choice begins with. Those before it begin first: the official client counts on that."""
+        new = range(self._started, index + 1)
+        self._started += len(new)
+        return [self._chunk(each, {"role": "assistant", "content": ""}) for each in new]
 
     def _last(self, report: Report) -> list[dict[str, Any]]:
         finish = self._finish or Finish()
-        chunks = [*self._role(), self._chunk({}, finish_reason=finish.reason)]
+        chunks = self._choice(0, finish)
         if self._include_usage:
             chunks.append({**self._head, "choices": [], "usage": _usage(finish.usage)})
         chunks[-1]["edge"] = report.to_json()
         return chunks
 
     def _chunk(
-        self, delta: dict[str, Any], *, finish_reason: str | None = None, logprobs: Sequence[TokenLogprob] = ()
+        self,
+        index: int,
+        delta: dict[str, Any],
+        *,
+        finish_reason: str | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
     ) -> dict[str, Any]:
         shown = _logprobs(logprobs, self._top_logprobs) if self._logprobs and logprobs else None
-        choice = {"index": 0, "delta": delta, "logprobs": shown, "finish_reason": finish_reason}
+        choice = {"index": index, "delta": delta, "logprobs": shown, "finish_reason": finish_reason}
         chunk = {**self._head, "choices": [choice]}
         return {**chunk, "usage": None} if self._include_usage else chunk
 
@@ -121,6 +137,27 @@ def encode_response(
 ) -> dict[str, Any]:
     """A whole answer. `model` is what was asked for; where the report names who answered, that is shown instead."""
     answer = gather(events)
+    report = answer.report
+    body = {
+        "id": id,
+        "object": "chat.completion",
+        "created": created,
+        "model": (report and report.model) or model,
+        "choices": [
+            {
+                "index": index,
+                "message": _message(each),
+                "logprobs": _logprobs(each.logprobs, top_logprobs) if logprobs else None,
+                "finish_reason": each.finish.reason,
+            }
+            for index, each in ((0, answer), *answer.others.items())
+        ],
+        "usage": _usage(answer.finish.usage),
+    }
+    return body if report is None else {**body, "edge": report.to_json()}
+
+
+def _message(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -130,22 +167,7 @@ def encode_response(
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in answer.calls
         ]
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": _logprobs(answer.logprobs, top_logprobs) if logprobs else None,
-        "finish_reason": answer.finish.reason,
-    }
-    report = answer.report
-    body = {
-        "id": id,
-        "object": "chat.completion",
-        "created": created,
-        "model": (report and report.model) or model,
-        "choices": [choice],
-        "usage": _usage(answer.finish.usage),
-    }
-    return body if report is None else {**body, "edge": report.to_json()}
+    return message
 
 
 _ERROR_TYPES: tuple[tuple[type[Problem], str], ...] = (

@@ -24,6 +24,9 @@ from cloud_bridge.protocol.tools import check_tools, tool_name
 
 ROLES = ("assistant", "developer", "system", "tool", "user")
 MAX_STOPS = 4
+MAX_CHOICES = 8
+"""Answers to one request: each is a sequence of its own to the model, and is paid for."""
+
 INT64 = 2**63
 
 
@@ -59,13 +62,6 @@ def _refuse_deprecated(fields: Fields) -> None:
             raise InvalidRequest(
                 f"'{old}' is not supported.", code="unsupported_parameter", hint=f"Send '{new}' instead.", param=old
             )
-    if fields.integer("n", 1, 128) not in {None, 1}:
-        raise InvalidRequest(
-            "Only one answer can be made at a time.",
-            code="unsupported_value",
-            hint="Leave 'n' out and send the request again for another answer.",
-            param="n",
-        )
 
 
 def _message(fields: Fields) -> Message:
@@ -195,6 +191,7 @@ def _sampling(fields: Fields) -> Sampling:
         stop=_stops(fields),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
+        n=fields.integer("n", 1, MAX_CHOICES) or 1,
     )
 
 

@@ -117,6 +117,7 @@ def _sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
         "stop": list(sampling.stop[:MAX_STOPS]) or None,
         "logprobs": sampling.logprobs or None,
         "top_logprobs": sampling.top_logprobs or None,
+        "n": sampling.n if sampling.n > 1 else None,
     }
     if dialect == "compatible":
         fields |= {"top_k": sampling.top_k, "min_p": sampling.min_p}

@@ -29,14 +29,18 @@ class AnthropicWire:
         """The version of the format."""
         return {"anthropic-version": API_VERSION}
 
+    def check(self, conversation: Conversation) -> None:
+        """It has no word for several answers to one request."""
+        anthropic.check_request(conversation)
+
     def request(self, conversation: Conversation, model: str, base_url: str) -> dict[str, Any]:  # noqa: ARG002 one dialect
         """The body."""
         return anthropic.encode_request(conversation, model, stream=True)
 
-    def decoder(self) -> Decoder:
-        """For one streamed answer."""
+    def decoder(self, choices: int) -> Decoder:  # noqa: ARG002 always one
+        """For one stream."""
         return anthropic.StreamDecoder()
 
-    def whole(self, body: Any) -> list[Event]:
+    def whole(self, body: Any, choices: int) -> list[Event]:  # noqa: ARG002 always one
         """The events of a whole answer."""
         return anthropic.decode_response(body)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import httpx
+from typing import TYPE_CHECKING
 
 from cloud_bridge.protocol.problems import Unavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 REJECTED = "provider_rejected"
 """The provider understood and refused this request: sending it again as it is will not help."""
@@ -53,6 +55,8 @@ def status_failure(name: str, response: httpx.Response) -> Unavailable:
 
 def transport_failure(name: str, error: httpx.HTTPError) -> Unavailable:
     """The connection could not be made, or did not last."""
+    import httpx  # noqa: PLC0415 slow, and a device without a cloud needs none
+
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         what, code = "could not be reached in time", "connect_timeout"
     elif isinstance(error, httpx.TimeoutException):

@@ -27,6 +27,9 @@ class OpenAiWire:
         """None."""
         return {}
 
+    def check(self, conversation: Conversation) -> None:
+        """It can say everything that we can."""
+
     def request(self, conversation: Conversation, model: str, base_url: str) -> dict[str, Any]:
         """The body; in OpenAI's own dialect only where OpenAI's own models answer."""
         host = urlsplit(base_url).hostname or ""
@@ -34,10 +37,10 @@ class OpenAiWire:
         dialect: openai_chat.Dialect = "openai" if own else "compatible"
         return openai_chat.encode_request(conversation, model, stream=True, dialect=dialect)
 
-    def decoder(self) -> Decoder:
-        """For one streamed answer."""
-        return openai_chat.StreamDecoder()
+    def decoder(self, choices: int) -> Decoder:
+        """For one stream."""
+        return openai_chat.StreamDecoder(choices)
 
-    def whole(self, body: Any) -> list[Event]:
+    def whole(self, body: Any, choices: int) -> list[Event]:
         """The events of a whole answer."""
-        return openai_chat.decode_response(body)
+        return openai_chat.decode_response(body, choices)

@@ -55,8 +55,12 @@ class Provider:
         """Whether there is a key to send, or none is wanted."""
         return not self.config.api_key_env or bool(self._key())
 
+    def check(self, conversation: Conversation) -> None:
+        """Raise InvalidRequest where this provider's format cannot say what is asked: `preview` and `stream` fail."""
+        self._wire.check(conversation)
+
     def preview(self, conversation: Conversation) -> Departure:
-        """Exactly what `stream` would send. Sends nothing."""
+        """Exactly what `stream` would send. Sends nothing. Raises as `check`."""
         body = self._wire.request(conversation, self.config.model, self.config.base_url)
         document = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
         return Departure(self.config.name, self._url, document.encode("utf-8", "replace"))
@@ -71,7 +75,7 @@ class Provider:
     ) -> AsyncGenerator[Event]:
         """The answer's events, `Finish` last. `on_departure` is awaited before the first byte leaves.
 
-        Raises Unavailable where the provider does not answer, or not to the end.
+        Raises Unavailable where the provider does not answer, or not to the end; as `check`, before anything leaves.
         """
         headers = self._headers(idempotency_key, traceparent)
         departure = self.preview(conversation)
@@ -83,7 +87,7 @@ class Provider:
             ) as response:
                 if not response.is_success:
                     raise status_failure(self.config.name, response)
-                async with aclosing(self._events(response)) as events:
+                async with aclosing(self._events(response, conversation.sampling.n)) as events:
                     async for event in events:
                         yield event
         except httpx.HTTPError as error:
@@ -99,13 +103,13 @@ class Provider:
             return False
         return True
 
-    async def _events(self, response: httpx.Response) -> AsyncGenerator[Event]:
+    async def _events(self, response: httpx.Response, choices: int) -> AsyncGenerator[Event]:
         if response.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
             whole = b"".join([chunk async for chunk in self._chunks(response)])
-            for event in self._wire.whole(read_object(whole.decode("utf-8", "replace"))):
+            for event in self._wire.whole(read_object(whole.decode("utf-8", "replace")), choices):
                 yield event
             return
-        frames, decoder = SseDecoder(), self._wire.decoder()
+        frames, decoder = SseDecoder(), self._wire.decoder(choices)
         async with aclosing(self._chunks(response)) as chunks:
             async for chunk in chunks:
                 for event in [event for frame in frames.feed(chunk) for event in decoder.feed(frame)]:

@@ -32,14 +32,17 @@ class Wire(Protocol):
     def fields(self) -> dict[str, str]:
         """Header fields that every request needs."""
 
+    def check(self, conversation: Conversation) -> None:
+        """Raise InvalidRequest where the format cannot say what is asked."""
+
     def request(self, conversation: Conversation, model: str, base_url: str) -> dict[str, Any]:
         """The body of a streaming request."""
 
-    def decoder(self) -> Decoder:
-        """For one streamed answer."""
+    def decoder(self, choices: int) -> Decoder:
+        """For one stream, in which so many answers were asked for."""
 
-    def whole(self, body: Any) -> list[Event]:
-        """The events of an answer that came as one document although a stream was asked for."""
+    def whole(self, body: Any, choices: int) -> list[Event]:
+        """The events of what came as one document although a stream was asked for."""
 
 
 def with_path(base_url: str, path: str) -> str:

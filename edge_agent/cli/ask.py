@@ -11,7 +11,7 @@ import typer
 from cloud_bridge.protocol.problems import NotFound
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json
-from edge_agent.settings import current_home
+from edge_agent.home import current_home
 
 
 def ask(

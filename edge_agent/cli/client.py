@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from cloud_bridge.protocol.problem_json import kind_of_status
-from cloud_bridge.protocol.problems import (
-    Problem,
-    Unavailable,
-)
+from cloud_bridge.protocol.problems import Problem, Unavailable
 from cloud_bridge.protocol.sse import SseDecoder
-from edge_agent.settings import Settings
+from edge_agent.cli.address import read_address
 from edge_agent.token import Token
 
-
-def address_file(home: Path) -> Path:
-    """Where a running daemon writes its URL, since `--port` may differ from the configuration."""
-    return home / "daemon.json"
+CONNECT_S = 3
+ANSWER_S = 600
+_READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +33,10 @@ class DaemonClient:
     @classmethod
     def from_home(cls, home: Path) -> DaemonClient:
         """The daemon of `home`, running or not."""
-        try:
-            url = str(json.loads(address_file(home).read_text(encoding="utf-8"))["url"])
-        except (OSError, ValueError, KeyError, TypeError):
+        url = read_address(home)
+        if url is None:
+            from edge_agent.settings import Settings  # noqa: PLC0415 slow, and a running daemon has said where it is
+
             server = Settings.load(home, os.environ).server
             host = f"[{server.host}]" if ":" in server.host else server.host
             url = f"http://{host}:{server.port}"
@@ -55,38 +53,39 @@ class DaemonClient:
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The JSON chunks of a server-sent stream. An error in its midst is raised as a Problem."""
         decoder = SseDecoder()
-        try:
-            with self._http().stream("POST", path, json=body, headers=self._headers()) as response:
-                if response.status_code >= 400:
-                    response.read()
-                    raise _problem(response)
-                for piece in response.iter_bytes():
-                    for event in decoder.feed(piece):
-                        if event.data == "[DONE]":
-                            return
-                        chunk = json.loads(event.data)
-                        if "error" in chunk:
-                            raise _from_error(chunk["error"], Unavailable)
-                        yield chunk
-        except httpx.TransportError as error:
-            raise self._not_running() from error
+        with self._answer("POST", path, body) as response:
+            while piece := response.read1(_READ_BYTES):
+                for event in decoder.feed(piece):
+                    if event.data == "[DONE]":
+                        return
+                    chunk = json.loads(event.data)
+                    if "error" in chunk:
+                        raise _from_error(chunk["error"], Unavailable)
+                    yield chunk
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        with self._answer(method, path, body) as response:
+            return json.loads(response.read())
+
+    @contextmanager
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> Iterator[http.client.HTTPResponse]:
+        """An answer that is no problem, its body unread.
+
+        By the standard library's client: most commands are over before another one would be loaded.
+        """
+        url = urlsplit(self.url)
+        headers = {"Authorization": f"Bearer {self.token.value()}", "Content-Type": "application/json"}
         try:
-            with self._http() as http:
-                response = http.request(method, path, json=body, headers=self._headers())
-        except httpx.TransportError as error:
+            with closing(http.client.HTTPConnection(url.hostname or "", url.port, timeout=CONNECT_S)) as connection:
+                connection.connect()
+                connection.sock.settimeout(ANSWER_S)
+                connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise _problem(response.status, response.read())
+                yield response
+        except (OSError, http.client.HTTPException) as error:
             raise self._not_running() from error
-        if response.status_code >= 400:
-            raise _problem(response)
-        return response.json()
-
-    def _http(self) -> httpx.Client:
-        # A proxy has no business between this machine and itself.
-        return httpx.Client(base_url=self.url, timeout=httpx.Timeout(600, connect=3), trust_env=False)
-
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token.value()}"}
 
     def _not_running(self) -> Unavailable:
         return Unavailable(
@@ -94,12 +93,12 @@ class DaemonClient:
         )
 
 
-def _problem(response: httpx.Response) -> Problem:
-    kind = kind_of_status(response.status_code)
+def _problem(status: int, body: bytes) -> Problem:
+    kind = kind_of_status(status)
     try:
-        return _from_error(response.json()["error"], kind)
+        return _from_error(json.loads(body)["error"], kind)
     except (ValueError, KeyError, TypeError):
-        return kind(f"The daemon answered with status {response.status_code}.", code="unexpected_answer")
+        return kind(f"The daemon answered with status {status}.", code="unexpected_answer")
 
 
 def _from_error(error: dict[str, Any], kind: type[Problem]) -> Problem:

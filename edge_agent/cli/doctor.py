@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,9 @@ from cloud_bridge.protocol.problems import Problem
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.composition import open_state, open_store
-from edge_agent.settings import Settings, current_home
+from edge_agent.home import current_home
+from edge_agent.models.engines import ENGINES
+from edge_agent.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def _token(home: Path) -> Iterator[Finding]:
 
 
 def _models(home: Path) -> Iterator[Finding]:
-    entries = open_store(home).list()
+    store = open_store(home)
+    entries = store.list()
     installed = [entry.manifest for entry in entries if entry.installed]
     llms = [manifest.id for manifest in installed if manifest.kind == "llm"]
     yield (
@@ -92,6 +94,8 @@ def _models(home: Path) -> Iterator[Finding]:
         if entry.manifest.kind in {"ner_pipeline", "token_classifier"} and not entry.installed:
             hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {entry.manifest.id}"
             yield Finding(entry.manifest.id, "bad", hint)
+    for one in store.damaged():
+        yield Finding("a model made here", "bad", str(one.problem))
 
 
 def _state(home: Path) -> str:
@@ -112,12 +116,12 @@ def _device_id(home: Path) -> str:
 
 
 def _engines() -> Iterator[Finding]:
-    for package, extra in (("llama-cpp-python", ""), ("onnxruntime", ""), ("mlx-lm", "mlx")):
-        try:
-            yield Finding(package, "ok", version(package))
-        except PackageNotFoundError:
-            hint = f"not installed; for MLX models: pip install 'edge-agent[{extra}]'" if extra else "not installed"
-            yield Finding(package, "note" if extra else "bad", hint)
+    for engine in ENGINES:
+        if engine.version is not None:
+            yield Finding(engine.name, "ok", f"{engine.packages[0]} {engine.version}, for {engine.format} models")
+        else:
+            hint = f"not installed, so {engine.format} models do not run. Run: {engine.install_command}"
+            yield Finding(engine.name, "note" if engine.extra else "bad", hint)
 
 
 def _daemon(home: Path) -> Finding:

@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
+from importlib import import_module
 
 import typer
 
-from edge_agent.cli import ask, doctor, ledger, models, outbox, privacy, routing, serve, sessions, status, token
 from edge_agent.cli.output import run
 
-app = typer.Typer(
-    name="edge-agent",
-    help="Answers what it can on this device, and escalates the rest without your data.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+COMMANDS = {
+    "serve": "Serve OpenAI-compatible clients on localhost.",
+    "ask": "Ask the running daemon.",
+    "status": "Show what the running daemon has loaded, queued and spent.",
+    "doctor": "Check the home, the settings, the models, the state and the daemon.",
+    "models": "Local models: list, pull, verify, remove.",
+    "sessions": "What was said: list, show, export, forget.",
+    "ledger": "What left this device, byte for byte.",
+    "outbox": "What waits to be sent.",
+    "privacy": "What would be masked.",
+    "routing": "How requests are routed.",
+    "token": "The key that local clients send.",
+}
+"""Each is a module beside this one, with a function of its name, or an `app` where it has subcommands."""
 
 
-@app.callback()
+def build(words: Container[str]) -> typer.Typer:
+    """The command line. Commands that are not among `words` are there by name and help only, to be listed.
+
+    Each brings its own libraries along: importing them all would take longer than most of them run.
+    """
+    app = typer.Typer(
+        name="edge-agent",
+        help="Answers what it can on this device, and escalates the rest without your data.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(options)
+    for name, text in COMMANDS.items():
+        if name not in words:
+            app.command(name, help=text)(_only_listed)
+            continue
+        module = import_module(f"edge_agent.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, help=text, no_args_is_help=True)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
+
+
 def options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT003 read by main
 ) -> None:
     """Options that every command takes."""
-
-
-app.command()(serve.serve)
-app.command()(ask.ask)
-app.command()(status.status)
-app.command()(doctor.doctor)
-for group, name, text in (
-    (models.app, "models", "Local models: list, pull, verify, remove."),
-    (sessions.app, "sessions", "What was said: list, show, export, forget."),
-    (ledger.app, "ledger", "What left this device, byte for byte."),
-    (outbox.app, "outbox", "What waits to be sent."),
-    (privacy.app, "privacy", "What would be masked."),
-    (routing.app, "routing", "How requests are routed."),
-    (token.app, "token", "The key that local clients send."),
-):
-    app.add_typer(group, name=name, help=text, no_args_is_help=True)
 
 
 def main() -> None:
@@ -46,7 +62,15 @@ def main() -> None:
     debug = "--debug" in sys.argv
     # Typed after a subcommand, too: everyone tries that first.
     sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]
-    sys.exit(run(app, debug=debug))
+
+    def command_line() -> None:
+        build(sys.argv)()
+
+    sys.exit(run(command_line, debug=debug))
+
+
+def _only_listed() -> None:
+    """Stands for a command that nobody asked for."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`edge-agent models`: list, pull, rm, verify."""
+"""`edge-agent models`: list, pull, rm, verify, bench."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,29 +11,47 @@ from typing import Annotated, Any
 import typer
 
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
+from edge_agent.cli.models_bench import bench
 from edge_agent.cli.output import JsonFlag, print_json, print_table, progress_bar
+from edge_agent.home import current_home
 from edge_agent.models.catalog import Catalog
+from edge_agent.models.engines import ENGINES, Engine, engine_for
+from edge_agent.models.manifest import Manifest
 from edge_agent.models.progress import Progress
 from edge_agent.models.store import Entry, ModelStore
-from edge_agent.settings import Settings, current_home
+from edge_agent.settings import Settings
 
 app = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+app.command("bench")(bench)
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="A model's id, as `models list` shows it.")]
 
 
 @app.command("list")
 def list_models(*, as_json: JsonFlag = False) -> None:
-    """Show the catalog, and what of it is installed."""
-    entries = _store().list()
+    """Show the catalog, what of it is installed, and the models that were made here."""
+    store = _store()
+    entries, damaged = store.list(), store.damaged()
     if as_json:
-        print_json({"models": [_described(entry) for entry in entries]})
+        problems = [(one.model_id, one.problem) for one in damaged]
+        print_json(
+            {
+                "models": [_described(entry) for entry in entries],
+                "damaged": [{"id": i, "code": p.code, "message": p.message, "hint": p.hint} for i, p in problems],
+            }
+        )
         return
-    rows = [
-        (e.manifest.id, e.manifest.kind, _state(e), _mb(e.manifest.size), f"{e.manifest.ram_mb} MB", e.manifest.licence)
-        for e in entries
-    ]
-    print_table(("id", "kind", "state", "download", "memory", "licence"), rows, empty="The catalog is empty.")
+    print_table(
+        ("id", "kind", "runtime", "state", "download", "memory", "licence"),
+        [_row(entry) for entry in entries],
+        empty="The catalog is empty.",
+    )
+    for engine in _missing(entries):
+        typer.echo(
+            f"{engine.name} is not installed; for {engine.format} models run: {engine.install_command}", err=True
+        )
+    for one in damaged:
+        typer.echo(f"warning: {one.problem}", err=True)
 
 
 @app.command("pull")
@@ -86,7 +104,7 @@ def verify(
 def _pull(store: ModelStore, model_id: str) -> dict[str, Any]:
     with _drawn(model_id) as progress:
         folder = store.pull(model_id, progress)
-    return {"id": model_id, "path": str(folder), "size": store.catalog.get(model_id).size}
+    return {"id": model_id, "path": str(folder), "size": store.get(model_id).size}
 
 
 def _pull_default(store: ModelStore) -> list[dict[str, Any]]:
@@ -134,9 +152,29 @@ def _store() -> ModelStore:
 def _state(entry: Entry) -> str:
     if entry.bundled:
         return "bundled"
+    if entry.made_here:
+        return "made here"
     if entry.installed:
         return "installed"
     return "incomplete" if entry.size_on_disk else ""
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    manifest = entry.manifest
+    size, memory = _mb(manifest.size), f"{manifest.ram_mb} MB"
+    return (manifest.id, manifest.kind, _runtime(manifest), _state(entry), size, memory, manifest.licence)
+
+
+def _runtime(manifest: Manifest) -> str:
+    engine = engine_for(manifest.format)
+    if engine is None:
+        return manifest.format
+    return engine.name if engine.version is not None else f"{engine.name}, not installed"
+
+
+def _missing(entries: Sequence[Entry]) -> list[Engine]:
+    formats = {entry.manifest.format for entry in entries if entry.installed}
+    return [engine for engine in ENGINES if engine.format in formats and engine.version is None]
 
 
 def _mb(size: int) -> str:
@@ -149,8 +187,11 @@ def _described(entry: Entry) -> dict[str, Any]:
         "id": manifest.id,
         "kind": manifest.kind,
         "format": manifest.format,
+        "runtime": _described_runtime(manifest),
         "installed": entry.installed,
         "bundled": entry.bundled,
+        "made_here": entry.made_here,
+        "made_from": manifest.made.source.name if manifest.made else None,
         "size": manifest.size,
         "size_on_disk": entry.size_on_disk,
         "ram_mb": manifest.ram_mb,
@@ -162,3 +203,10 @@ def _described(entry: Entry) -> dict[str, Any]:
         "attribution": manifest.attribution,
         "homepage": manifest.homepage,
     }
+
+
+def _described_runtime(manifest: Manifest) -> dict[str, Any] | None:
+    engine = engine_for(manifest.format)
+    if engine is None:
+        return None
+    return {"name": engine.name, "installed": engine.version is not None, "extra": engine.extra or None}

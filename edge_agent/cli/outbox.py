@@ -10,7 +10,7 @@ import typer
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.composition import open_state
-from edge_agent.settings import current_home
+from edge_agent.home import current_home
 
 app = typer.Typer()
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cloud_bridge.protocol.problems import Problem
 
@@ -27,6 +25,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     if not rows:
         sys.stdout.write(empty + "\n")
         return
+    from rich.console import Console  # noqa: PLC0415 slow, and most commands print no table
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
@@ -64,6 +65,7 @@ def _unforeseen(error: Exception) -> str:
 @contextmanager
 def progress_bar() -> Iterator[Any]:
     """A rich progress display on a terminal's stderr; silent elsewhere."""
+    from rich.console import Console  # noqa: PLC0415 slow
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415 slow
 
     console = Console(stderr=True)

@@ -11,8 +11,8 @@ import typer
 from cloud_bridge.protocol.problems import InvalidRequest, NotFound
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.composition import open_store
+from edge_agent.home import current_home
 from edge_agent.privacy.detect import Detector
-from edge_agent.settings import current_home
 
 app = typer.Typer()
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
 
 from cloud_bridge.logs import start_log
 from cloud_bridge.protocol.problems import Conflict
-from edge_agent.cli.client import address_file
+from edge_agent.cli.address import address_file, write_address
 from edge_agent.composition import running
-from edge_agent.settings import Settings, current_home
+from edge_agent.home import current_home
+from edge_agent.settings import Settings
 
 BACKLOG = 2048
 
@@ -38,7 +38,14 @@ def serve(
     chosen: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings.load(home, os.environ, {"server": chosen})
     start_log(level=logging.WARNING, debug="--debug" in sys.argv)
+    signal.signal(signal.SIGTERM, _stop)
     asyncio.run(_serve(home, settings, offline=offline))
+
+
+def _stop(*_: object) -> NoReturn:
+    """Put everything away and end, also while the home is being opened. A second signal ends the process at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.exit(0)
 
 
 async def _serve(home: Path, settings: Settings, *, offline: bool) -> None:
@@ -55,22 +62,20 @@ async def _serve(home: Path, settings: Settings, *, offline: bool) -> None:
             server_header=False,
             timeout_graceful_shutdown=10,
             lifespan="off",
+            ws="none",
         )
-        address = address_file(home)
-        address.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-        sys.stdout.write(
-            f"edge-agent serves {url}\n  token:  {daemon.token.path}\n  home:   {home}\n  try it:\n"
-            + CURL.format(url=url, token=daemon.token.path)
-            + "\n"
-        )
-        sys.stdout.flush()
-        # uvicorn stops at the signal and then raises it again: by default that would end the process here, with
-        # nothing put away. The first is spent on stopping; a second one, while that goes on, ends it.
-        signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         try:
+            write_address(home, url)
+            sys.stdout.write(
+                f"edge-agent serves {url}\n  token:  {daemon.token.path}\n  home:   {home}\n  try it:\n"
+                + CURL.format(url=url, token=daemon.token.path)
+                + "\n"
+            )
+            sys.stdout.flush()
+            # While it serves, uvicorn has the signal: it ends its answers, then raises it again, for `_stop`.
             await uvicorn.Server(config).serve(sockets=[listener])
         finally:
-            address.unlink(missing_ok=True)
+            address_file(home).unlink(missing_ok=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
-from edge_agent.settings import current_home
+from edge_agent.home import current_home
 
 
 def status(json: JsonFlag = False) -> None:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from edge_agent.cli.output import JsonFlag, print_json
-from edge_agent.settings import current_home
+from edge_agent.home import current_home
 from edge_agent.token import Token
 
 app = typer.Typer()

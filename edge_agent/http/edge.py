@@ -15,7 +15,7 @@ from cloud_bridge.protocol import openai_chat
 from cloud_bridge.protocol.fields import Fields
 from cloud_bridge.protocol.sse import encode_sse
 from edge_agent.http.openai import agent_request
-from edge_agent.http.requests import JsonObject, TheDaemon
+from edge_agent.http.requests import JsonObject, TheDaemon, ThePage
 from edge_agent.readiness import current_status
 
 router = APIRouter(prefix="/edge/v1", tags=["edge"])
@@ -88,9 +88,9 @@ def ledger_entry(entry_id: str, daemon: TheDaemon) -> dict[str, Any]:
 
 
 @router.get("/sessions")
-def sessions(daemon: TheDaemon) -> dict[str, Any]:
-    """All sessions, newest first."""
-    return {"sessions": [session.to_json() for session in daemon.state.sessions()]}
+def sessions(daemon: TheDaemon, page: ThePage) -> dict[str, Any]:
+    """Sessions, newest first; `?limit=` of them, `?before=` a session's id."""
+    return {"sessions": [session.to_json() for session in daemon.state.sessions(page.limit, page.before)]}
 
 
 @router.get("/sessions/{session_id:path}")
@@ -100,9 +100,9 @@ def session(session_id: str, daemon: TheDaemon) -> dict[str, Any]:
 
 
 @router.get("/outbox")
-def outbox(daemon: TheDaemon) -> dict[str, Any]:
-    """What waits to be sent, is being sent, or was."""
-    return {"jobs": [job.to_json() for job in daemon.state.jobs() if job.deferred]}
+def outbox(daemon: TheDaemon, page: ThePage) -> dict[str, Any]:
+    """What waits to be sent, is being sent, or was, newest first; `?limit=` of them, `?before=` a job's id."""
+    return {"jobs": [job.to_json() for job in daemon.state.newest_deferred_jobs(page.limit, page.before)]}
 
 
 @router.post("/outbox/flush")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import secrets
+import struct
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
@@ -49,7 +49,7 @@ def agent_request(chat: ChatRequest, request: Request) -> AgentRequest:
 
 @router.post("/chat/completions", response_model=None)
 async def chat_completions(body: JsonObject, agent: TheAgent, request: Request) -> Response:
-    """OpenAI's chat completions, streaming or whole."""
+    """OpenAI's chat completions, streaming or whole. What is queued, or comes late, is one answer whatever `n`."""
     chat = openai_chat.decode_request(body)
     metrics: Metrics = request.app.state.metrics
     answer = agent.answer(agent_request(chat, request))
@@ -189,4 +189,4 @@ async def embeddings(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
 def _vector(vector: list[float], encoding: str) -> list[float] | str:
     if encoding == "float":
         return vector
-    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode("ascii")
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

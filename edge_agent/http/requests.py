@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast, get_args
 
 import anyio
@@ -21,16 +23,19 @@ from edge_agent.turn import Defer, EdgeOptions
 
 T = TypeVar("T")
 
+PAGE_ITEMS = 100
+MAX_PAGE_ITEMS = 1000
 
-def the_daemon(request: Request) -> Daemon:
-    """The daemon behind this application."""
+
+async def the_daemon(request: Request) -> Daemon:
+    """The daemon behind this application. A coroutine, as all here: FastAPI wakes a thread for a plain function."""
     daemon: Daemon = request.app.state.daemon
     return daemon
 
 
-def the_agent(request: Request) -> Agent:
+async def the_agent(request: Request) -> Agent:
     """Its agent."""
-    return the_daemon(request).agent
+    return (await the_daemon(request)).agent
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -57,6 +62,27 @@ def edge_options(edge: Mapping[str, Any]) -> EdgeOptions:
         max_cost_usd=fields.number("max_cost_usd", 0, 1e6),
         defer=cast("Defer", defer),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is wanted: at most `limit`, from the one after the id `before` on."""
+
+    limit: int
+    before: str | None
+
+
+async def page(request: Request) -> Page:
+    """The page in `?limit=&before=`. Raises InvalidRequest code "invalid_value"."""
+    given = request.query_params.get("limit", str(PAGE_ITEMS))
+    if not re.fullmatch(r"[0-9]{1,4}", given) or not 1 <= int(given) <= MAX_PAGE_ITEMS:
+        raise InvalidRequest(
+            f"'limit' must be a number from 1 to {MAX_PAGE_ITEMS}.",
+            code="invalid_value",
+            hint="Ask for what comes after with 'before' and the last id.",
+            param="limit",
+        )
+    return Page(int(given), request.query_params.get("before"))
 
 
 async def collect(answer: AsyncGenerator[AnswerEvent]) -> list[AnswerEvent]:
@@ -90,6 +116,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
+ThePage = Annotated[Page, Depends(page)]
 TheDaemon = Annotated[Daemon, Depends(the_daemon)]
 TheAgent = Annotated[Agent, Depends(the_agent)]
 JsonObject = Annotated[dict[str, Any], Depends(json_object)]

@@ -37,23 +37,39 @@ class Catalog:
                 hint="Mend it, or install edge-agent again.",
             ) from error
         entries = tuple(parse(model, f"{path.name}: {_name(model, n)}") for n, model in enumerate(models))
+        for manifest in entries:
+            if manifest.made is not None:
+                raise Broken(
+                    f"{path.name}: {manifest.id}: made: a model of the catalog has sources instead.",
+                    code="bad_manifest",
+                    hint="List where its files can be had.",
+                    param="made",
+                )
         if len({manifest.id for manifest in entries}) < len(entries):
             raise Broken(
                 f"{path}: id: two models have the same id.", code="bad_manifest", hint="Rename one.", param="id"
             )
         return cls(entries, hub.rstrip("/"), folder)
 
+    def find(self, model_id: str) -> Manifest | None:
+        """The manifest of `model_id`, if the catalog has it."""
+        return next((manifest for manifest in self.entries if manifest.id == model_id), None)
+
+    def find_file(self, sha256: str) -> Manifest | None:
+        """The model that has a file with this sha256."""
+        return next((m for m in self.entries if any(file.sha256 == sha256 for file in m.files)), None)
+
     def get(self, model_id: str) -> Manifest:
         """The manifest of `model_id`. Raises NotFound code "unknown_model"."""
-        for manifest in self.entries:
-            if manifest.id == model_id:
-                return manifest
-        raise NotFound(
-            f"There is no model {model_id!r} in the catalog.",
-            code="unknown_model",
-            hint="See `edge-agent models list`.",
-            param="model",
-        )
+        manifest = self.find(model_id)
+        if manifest is None:
+            raise NotFound(
+                f"There is no model {model_id!r} in the catalog.",
+                code="unknown_model",
+                hint="See `edge-agent models list`.",
+                param="model",
+            )
+        return manifest
 
 
 def _name(model: object, position: int) -> str:

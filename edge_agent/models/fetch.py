@@ -7,14 +7,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloud_bridge.protocol.problems import Unavailable
 from edge_agent.models.digest import sha256_of
-from edge_agent.models.hub import Hub
 from edge_agent.models.local import mirrored, open_local
 from edge_agent.models.manifest import FileSource, HubSource, ModelFile, Source, WheelSource
 from edge_agent.models.stream import SourceFailed, Stream
 from edge_agent.models.wheel import Wheels
+
+if TYPE_CHECKING:
+    from edge_agent.models.hub import Hub
 
 _ATTEMPTS = 5
 

@@ -1,12 +1,14 @@
 """Whether a GGUF file's header is sane, before a native library is given it.
 
 Reads the header only: magic, version, counts, keys, tensor descriptions; then compares where the last tensor ends
-with the file's size. Every length is bounded by the file's, so a hostile header costs neither memory nor time.
+with the file's size. Every length is bounded by the file's, and every dimension by what a model could have, so a
+hostile header costs neither memory nor time, and what is computed from it later stays sensible.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,14 +16,37 @@ from typing import BinaryIO
 from cloud_bridge.protocol.problems import Broken
 
 _STRING, _ARRAY = 8, 9
+_INTEGERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 10: "<Q", 11: "<q"}
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _UINT32 = 4
+_BLOCK_BYTES = 1 << 18
 _MAX_DIMENSIONS = 4
 _MAX_COUNT = 1 << 24
 _MAX_DEPTH = 4
 _DEFAULT_ALIGNMENT = 32
 _SMALLEST_KEY = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8
+
+_TOKENS = b"tokenizer.ggml.tokens"
+_MAX_LAYERS = 4096
+_MAX_TOKENS = 1 << 24
+
+# What the memory of a model follows from, without the architecture's name before it, and the most that is believed.
+_DIMENSIONS = {
+    "block_count": _MAX_LAYERS,
+    "context_length": 1 << 30,
+    "embedding_length": 1 << 20,
+    "feed_forward_length": 1 << 22,
+    "expert_feed_forward_length": 1 << 22,
+    "expert_used_count": 1 << 12,
+    "attention.head_count": 1 << 14,
+    "attention.head_count_kv": 1 << 14,
+    "attention.key_length": 1 << 16,
+    "attention.value_length": 1 << 16,
+    "ssm.conv_kernel": 1 << 10,
+    "ssm.inner_size": 1 << 22,
+    "ssm.state_size": 1 << 16,
+}
 
 # ggml type -> (weights in a block, bytes of a block); types not listed are not measured.
 _BLOCKS = {
@@ -35,12 +60,21 @@ _BLOCKS = {
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What the header says; `needed` is the size in bytes that the file must have at least."""
+    """What the header says.
+
+    `needed` is the size in bytes that the file must have at least, `data` where its weights begin. `vocabulary` is
+    the number of tokens, 0 where it has none. `dimensions` holds those integers of the model that the memory it takes
+    follows from, by the key without the architecture's name ("block_count", "attention.head_count_kv"): one number,
+    or one for each layer.
+    """
 
     version: int
     tensors: int
     keys: int
     needed: int
+    data: int
+    vocabulary: int
+    dimensions: Mapping[str, tuple[int, ...]]
 
 
 def check(path: Path) -> GgufHeader:
@@ -67,6 +101,8 @@ class _Reader:
         self._path = path
         self._size = path.stat().st_size
         self._alignment = _DEFAULT_ALIGNMENT
+        self._vocabulary = 0
+        self._dimensions: dict[str, tuple[int, ...]] = {}
 
     def header(self) -> GgufHeader:
         if self._size >= 4 and self._take(4) != b"GGUF":
@@ -86,7 +122,7 @@ class _Reader:
         needed = data + max(ends, default=0)
         if needed > self._size:
             raise _broken(self._path, f"is cut short: {self._size} of {needed} bytes", "model_truncated")
-        return GgufHeader(version, tensors, keys, needed)
+        return GgufHeader(version, tensors, keys, needed, data, self._vocabulary, self._dimensions)
 
     def _key(self) -> None:
         name = self._string()
@@ -96,7 +132,26 @@ class _Reader:
             if self._alignment not in {1 << bit for bit in range(17)}:
                 raise self._unreadable("has a senseless alignment")
             return
-        self._value(kind, 0)
+        dimension = name.partition(b".")[2].decode("ascii", "replace")
+        if name == _TOKENS and kind == _ARRAY:
+            self._vocabulary = self._array(0)
+            if self._vocabulary > _MAX_TOKENS:
+                raise self._unreadable("has a senseless number of tokens")
+        elif dimension in _DIMENSIONS:
+            self._dimensions[dimension] = self._checked(dimension, kind)
+        else:
+            self._value(kind, 0)
+
+    def _checked(self, dimension: str, kind: int) -> tuple[int, ...]:
+        count = 1
+        if kind == _ARRAY:
+            kind, count = self._number("<I"), self._number("<Q")
+        if kind not in _INTEGERS or count > _MAX_LAYERS:
+            raise self._unreadable(f"has a senseless {dimension}")
+        numbers = tuple(self._number(_INTEGERS[kind]) for _ in range(count))
+        if not all(0 <= number <= _DIMENSIONS[dimension] for number in numbers):
+            raise self._unreadable(f"has a senseless {dimension}")
+        return numbers
 
     def _value(self, kind: int, depth: int) -> None:
         if kind in _SIZES:
@@ -108,15 +163,33 @@ class _Reader:
         else:
             raise self._unreadable("has a value of unknown type")
 
-    def _array(self, depth: int) -> None:
+    def _array(self, depth: int) -> int:
         kind, count = self._number("<I"), self._number("<Q")
         if kind in _SIZES:
             self._skip(_SIZES[kind] * count)
-            return
+            return count
         if count * 8 > self._size:
             raise self._unreadable("has an array longer than itself")
+        if kind == _STRING:
+            self._skip_strings(count)
+        else:
+            for _ in range(count):
+                self._value(kind, depth + 1)
+        return count
+
+    def _skip_strings(self, count: int) -> None:
+        """A vocabulary has hundreds of thousands: they are stepped over in blocks, ten times faster than one by one."""
+        block, at = b"", 0
         for _ in range(count):
-            self._value(kind, depth + 1)
+            if at + 8 > len(block):
+                block, at = block[at:] + self._opened.read(_BLOCK_BYTES), 0
+                if len(block) < 8:
+                    raise _broken(self._path, "is cut short in its header", "model_truncated")
+            at += 8 + int.from_bytes(block[at : at + 8], "little")
+            if at > len(block):
+                self._skip(at - len(block))
+                block, at = b"", 0
+        self._opened.seek(at - len(block), 1)
 
     def _tensor(self) -> int:
         self._string()

@@ -1,12 +1,13 @@
-"""The manifest of a model: what it is, which files it has, and where each can be had.
+"""The manifest of a model: what it is, which files it has, and where each can be had or how they were made.
 
-Validated once, when it is read; `models/manifest.schema.json` is generated from these classes.
+One form for the catalog's models and for those made on this machine. Validated once, when it is read;
+`models/manifest.schema.json` is generated from these classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -16,12 +17,16 @@ from edge_agent.models.names import check_relative
 
 _STRICT = ConfigDict(extra="forbid")
 
+SCHEMA: Final = 1
+"""The version of this form. An edge-agent refuses what a newer one wrote."""
+
 ModelKind = Literal["llm", "encoder", "token_classifier", "ner_pipeline", "head"]
-ModelFormat = Literal["gguf", "onnx", "spacy", "safetensors"]
+ModelFormat = Literal["gguf", "onnx", "mlx", "spacy", "safetensors"]
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*$", max_length=100)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_relative)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1)]
+# Shown on terminals: no control characters, which could rewrite what is on them.
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=2000)]
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -87,17 +92,48 @@ Source = Annotated[HubSource | WheelSource | FileSource | BundledSource, Field(d
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class ModelFile:
-    """One file, and the sources it can be had from, tried in order. `size` in bytes."""
+    """One file, and the sources it can be had from, tried in order: none for what was made here. `size` in bytes."""
 
     path: RelativePath
     sha256: Sha256
     size: Annotated[int, Field(gt=0)]
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class MadeFromFile:
+    """A file that went into a conversion. `size` in bytes."""
+
+    path: Text
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class MadeFrom:
+    """What a conversion was given; `licence` is None where nothing said it."""
+
+    name: Text
+    files: Annotated[tuple[MadeFromFile, ...], Field(min_length=1)]
+    licence: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Made:
+    """How a model came to be that was made on this machine: from what, by which command, with which tools."""
+
+    source: MadeFrom
+    command: Text
+    tools: dict[Text, Text]
+    notes: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Manifest:
-    """A model. The first of `files` is the main one. `ram_mb` is what it takes resident, in MiB."""
+    """A model. The first of `files` is the main one. `ram_mb` is what it takes resident, in MiB.
+
+    A model that was made here has `made`, and its files have no sources; in the catalog it is the other way round.
+    """
 
     id: ModelId
     kind: ModelKind
@@ -109,8 +145,10 @@ class Manifest:
     tasks: tuple[str, ...] = ()
     context_length: Annotated[int, Field(gt=0)] | None = None
     parameters: Annotated[int, Field(gt=0)] | None = None
-    quantization: str | None = None
-    homepage: str | None = None
+    quantization: Text | None = None
+    homepage: Text | None = None
+    schema: Literal[1] = SCHEMA
+    made: Made | None = None
 
     def __post_init__(self) -> None:
         paths = [file.path for file in self.files]
@@ -118,7 +156,11 @@ class Manifest:
             raise ValueError("files: two files have the same path")
         if self.kind == "llm" and self.context_length is None:
             raise ValueError("context_length: an llm needs one")
-        for file in self.files:
+        for n, file in enumerate(self.files):
+            if self.made is None and not file.sources:
+                raise ValueError(f"files.{n}.sources: a model of the catalog needs at least one")
+            if self.made is not None and file.sources:
+                raise ValueError(f"files.{n}.sources: a model that was made here has none")
             for source in file.sources:
                 if isinstance(source, WheelSource) and sum(part.size for part in source.parts) != file.size:
                     raise ValueError(f"files: {file.path}: the sizes of the wheel parts do not add up to `size`")
@@ -133,16 +175,33 @@ MANIFEST = TypeAdapter(Manifest)
 
 
 def parse(document: Mapping[str, Any], where: str) -> Manifest:
-    """The manifest in `document`. Raises Broken code "bad_manifest" that names `where` and the field."""
+    """The manifest in `document`.
+
+    Raises Broken code "bad_manifest" that names `where` and the field, "manifest_too_new" for a newer form.
+    """
+    schema = document.get("schema", SCHEMA)
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise Broken(
+            f"{where} was written by a newer edge-agent.",
+            code="manifest_too_new",
+            hint="Update edge-agent.",
+            param="schema",
+        )
     try:
         return MANIFEST.validate_python(dict(document))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        named = f"{field}: {first['msg']}" if field else first["msg"].removeprefix("Value error, ")
+        field = plain(".".join(str(part) for part in first["loc"]))
+        said = plain(first["msg"])
+        named = f"{field}: {said}" if field else said.removeprefix("Value error, ")
         raise Broken(
             f"{where}: {named}.",
             code="bad_manifest",
             hint="See models/manifest.schema.json for what a manifest may hold.",
             param=field or None,
         ) from error
+
+
+def plain(text: str, most: int = 300) -> str:
+    """`text` as it may be shown on a terminal or written into a manifest: one line, at most `most` characters."""
+    return "".join(character if character.isprintable() else "?" for character in text[:most])

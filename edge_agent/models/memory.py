@@ -1,14 +1,16 @@
-"""How much memory a model may take when the user has not said."""
+"""How much memory models may take when the user has not said."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+from edge_agent.models.control_groups import groups, text_of
 
-# A container's limit, which psutil does not see: cgroup v2, then v1.
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_MIB = 2**20
+_FILES = ("memory.max", "memory.high", "memory.limit_in_bytes")
+"""Where a control group says its limit, by version; psutil sees none of them."""
 
 
 def default_budget_mb() -> int:
@@ -16,8 +18,20 @@ def default_budget_mb() -> int:
 
     Of all memory rather than of what is free now: the choice of a model must not change from one start to the next.
     """
-    total = int(psutil.virtual_memory().total)
-    for path in _LIMITS:
-        with suppress(OSError, ValueError):  # absent, or "max"
-            total = min(total, int(path.read_text(encoding="ascii")))
-    return total // 2 // 2**20
+    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types; the daemon listens without it
+
+    return budget_within(int(psutil.virtual_memory().total), Path("/"))
+
+
+def budget_within(total: int, root: Path) -> int:
+    """Half of `total` bytes, or of the smallest limit that the control groups under `root` tell, in MiB."""
+    return min([total, *_limits(root)]) // 2 // _MIB
+
+
+def _limits(root: Path) -> Iterator[int]:
+    for group in groups(root, "memory"):
+        for name in _FILES:
+            with suppress(ValueError):  # absent, or "max"
+                limit = int(text_of(group / name))
+                if limit > 0:
+                    yield limit

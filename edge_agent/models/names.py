@@ -16,6 +16,11 @@ def check_relative(name: str) -> str:
     for segment in name.split("/"):
         if not _SEGMENT.fullmatch(segment) or segment.endswith((".", ".part")):
             raise ValueError("must be a plain relative path of letters, digits, '.', '_', '-' and '+'")
-        if _RESERVED.fullmatch(segment):
+        if is_device(segment):
             raise ValueError("must not be a name that Windows keeps for a device")
     return name
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows keeps this name of a file or folder for a device, as it does `con` and `nul.txt`."""
+    return _RESERVED.fullmatch(name) is not None

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import phonenumbers
-import tldextract
-
 from edge_agent.privacy import patterns
 from edge_agent.privacy.patterns import Finder, Hit
 
@@ -55,6 +52,8 @@ PHONE_WORDS = (
 
 def email_finder() -> Finder:
     """E-mail addresses; certain where the domain ends in a public suffix. Never fetches the suffix list."""
+    import tldextract  # noqa: PLC0415 (slow, and the daemon starts without it)
+
     suffixes = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)
 
     def find(text: str) -> Iterator[Hit]:
@@ -93,6 +92,8 @@ def _international(found: str) -> int:
 
 
 def _valid(number: str, region: str | None) -> bool:
+    import phonenumbers  # noqa: PLC0415 (as above)
+
     try:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:

@@ -10,13 +10,15 @@ would be restored by mistake has been escaped on the way out, and masking then r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
-
-import regex
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_agent.privacy import kinds
+
+if TYPE_CHECKING:
+    import regex
 
 LONGEST = 160
 """No written form of a placeholder is longer, in characters."""
@@ -36,7 +38,7 @@ def placeholder(entity: str, number: int) -> str:
 
 def canonical(match: regex.Match[str]) -> str:
     """The placeholder that a match of a grammar stands for."""
-    words = regex.split(r"[^A-Za-z]+", match["type"])
+    words = re.split(r"[^A-Za-z]+", match["type"])
     return placeholder("_".join(words).upper(), int(match["number"]))
 
 
@@ -51,6 +53,8 @@ def _grammar(types: frozenset[str]) -> Grammar:
 
 
 def _pattern(types: frozenset[str], backslash: str) -> regex.Pattern[str]:
+    import regex  # noqa: PLC0415 (slow, and the daemon starts without it)
+
     separator = rf"(?:(?:{backslash})?[_\-]|[ ])"
     space = r"[ \t\u00a0]{0,2}"
     names = "|".join(separator.join(name.split("_")) for name in sorted(types, key=lambda name: (-len(name), name)))

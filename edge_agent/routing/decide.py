@@ -3,6 +3,7 @@
     asked for a local model ──▶ local, or refused where it cannot
     asked for the cloud     ──▶ cloud, or refused where it may not
     auto                    ──▶ what the local model cannot do goes to the cloud, what may not leave stays;
+                                tools are used by the cloud where it may be asked, else here;
                                 then intent and difficulty against the threshold, and after generation, confidence
     the cloud, unreachable  ──▶ `defer` decides: refused, queued, or answered here for now
 
@@ -86,6 +87,9 @@ def _automatic(situation: Situation, reasons: Reasons) -> Decision:
         return Decision("local", reasons + closed.reasons, situation.threshold, model=model)
     if situation.cloud_policy == "always":
         return _to_cloud(situation, (*reasons, "policy:cloud_always"), fallback=model)
+    if situation.needs_tools:
+        # A small model writes valid calls and often the wrong ones, and nothing here measures that yet.
+        return _to_cloud(situation, (*reasons, "tools:cloud_preferred"), fallback=model)
     return _judged(situation, reasons)
 
 

@@ -21,8 +21,6 @@ def local_obstacle(situation: Situation, model: str | None) -> Obstacle | None:
     """Why `model` cannot answer here, or None."""
     if model is None or not situation.local_available:
         return Obstacle(("capability:no_local_model",), _no_local_model(), lasting=True)
-    if situation.needs_tools:
-        return Obstacle(("capability:tools",), _unsupported_locally())
     limit = situation.local_context_length
     if limit is not None and situation.prompt_tokens_estimate > limit:
         return Obstacle(("capability:context_length",), _context_length_exceeded(limit))
@@ -40,6 +38,8 @@ def cloud_obstacle(situation: Situation) -> Obstacle | None:
         return Obstacle(tuple(f"privacy:never_leave:{name}" for name in kept), _never_leaves(kept))
     if not situation.cloud_configured:
         return Obstacle(("cloud:not_configured",), _cloud_not_configured(), lasting=True)
+    if situation.cloud_refusal is not None:
+        return Obstacle((f"cloud:refused:{situation.cloud_refusal.code}",), situation.cloud_refusal)
     return _money_obstacle(situation)
 
 
@@ -62,15 +62,6 @@ def cloud_unreachable(defer_helps: bool) -> Unavailable:
 def _no_local_model() -> Problem:
     return Unavailable(
         "No local language model is installed.", code="no_local_model", hint="Run: edge-agent models pull --default"
-    )
-
-
-def _unsupported_locally() -> Problem:
-    return InvalidRequest(
-        "The local models cannot call tools.",
-        code="unsupported_locally",
-        hint='Leave out "tools", or ask for "model": "cloud" with a provider configured.',
-        param="tools",
     )
 
 

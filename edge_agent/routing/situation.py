@@ -29,9 +29,10 @@ class Situation:
     none is installed. `local_context_length` is that of the model that would run, in tokens; None: not checked.
     `prompt_tokens_estimate` must not be too high, since a longer prompt is refused or escalated by it.
     `entity_types` are the types that privacy found; while it has not looked they are empty, so look before anything
-    is sent and decide again. `privacy_problem`: looking failed, so nothing may leave. `p_local_right` is the chance
-    that the local model's answer will be right, None where nobody estimated it. `threshold` is the least chance that
-    is good enough, before and after generation; `calibrated` says whether it was measured on this device.
+    is sent and decide again. `privacy_problem`: looking failed, so nothing may leave. `cloud_refusal`: why no provider
+    can be asked this, now or later. `p_local_right` is the chance that the local model's answer will be right, None
+    where nobody estimated it. `threshold` is the least chance that is good enough, before and after generation;
+    `calibrated` says whether it was measured on this device.
     Money is in US dollars; `usd_per_day` 0: no limit; `cost_estimate_usd`: what escalating this request may cost.
     """
 
@@ -50,6 +51,7 @@ class Situation:
     entity_types: frozenset[str] = frozenset()
     never_leave: frozenset[str] = frozenset()
     privacy_problem: Problem | None = None
+    cloud_refusal: Problem | None = None
     defer: Defer = "allow"
     calibrated: bool = False
     threshold: float = DEFAULT_THRESHOLD
@@ -62,6 +64,10 @@ class Situation:
         """The same situation after no provider answered."""
         return replace(self, cloud_available=False)
 
+    def with_cloud_refusal(self, problem: Problem) -> Situation:
+        """The same situation after it turned out that the cloud cannot be asked this."""
+        return replace(self, cloud_refusal=problem)
+
     def to_json(self) -> dict[str, Any]:
         """An object that `from_json` reads back. Holds no text of the request."""
         values = {name: getattr(self, name) for name in _FIELDS}
@@ -71,6 +77,7 @@ class Situation:
             "never_leave": sorted(self.never_leave),
             "intent": None if self.intent is None else asdict(self.intent),
             "privacy_problem": None if self.privacy_problem is None else problem_to_json(self.privacy_problem),
+            "cloud_refusal": None if self.cloud_refusal is None else problem_to_json(self.cloud_refusal),
         }
 
     @classmethod
@@ -81,8 +88,9 @@ class Situation:
             values[name] = frozenset(values.get(name, ()))
         if values.get("intent") is not None:
             values["intent"] = Intent(**values["intent"])
-        if values.get("privacy_problem") is not None:
-            values["privacy_problem"] = problem_from_json(values["privacy_problem"])
+        for name in ("privacy_problem", "cloud_refusal"):
+            if values.get(name) is not None:
+                values[name] = problem_from_json(values[name])
         return cls(**values)
 
 

@@ -1,62 +1,50 @@
 """The models that are loaded now: loaded on demand, kept warm, unloaded within a memory budget.
 
 Everything here runs in one event loop, so state changes between two awaits need no lock; only making room,
-which waits for processes to end, is done by one request at a time.
+which waits for processes to end, is done by one request at a time, in the order in which they came.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
-from cloud_bridge.protocol.conversation import Conversation
-from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
-from edge_agent.runtimes.llama_cpp import LlamaCppRuntime
-from edge_agent.runtimes.runtime import LlmSpec, Runtime
+from edge_agent.runtimes.pooled_runtime import PooledRuntime
+from edge_agent.runtimes.resident import RESERVED_S, LoadedModel, Resident, first_to_go, to_be_emptied
+from edge_agent.runtimes.runtime import ModelSpec, Runtime
+from edge_agent.runtimes.worker_process import stopped
+from edge_agent.runtimes.worker_runtime import WorkerRuntime
 
 BUSY_WAIT_S = 30.0
+PATIENCE_S = 10.0
+"""So long whoever waits for room lets new requests for the models in its place go first."""
 
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model in memory: requests it answers now, seconds since the last one ended (0 while it works)."""
-
-    model_id: str
-    ram_mb: int
-    running: int
-    idle_s: float
-
-
-@dataclass(slots=True, eq=False)
-class _Resident:
-    spec: LlmSpec
-    runtime: Runtime
-    last_used: float
-    running: int = 0
-    leaving: asyncio.Task[None] | None = None
+_LOOK_AGAIN_S = 0.2
+_SHORTEST_SLEEP_S = 0.05
 
 
 class Pool:
     """Runtimes by model id. `close` it.
 
-    `spec_for` raises NotFound for an unknown or missing model. A model that has answered nothing for
-    `keep_alive_s` seconds is unloaded; a negative number keeps it for ever.
+    `spec_for` is called in a thread, and raises NotFound for an unknown or missing model. A model that has answered
+    nothing for `keep_alive_s` seconds is unloaded; 0: as soon as it has answered; a negative number keeps it for ever.
     """
 
     def __init__(
         self,
-        spec_for: Callable[[str], LlmSpec],
+        spec_for: Callable[[str], ModelSpec],
         ram_budget_mb: int,
         keep_alive_s: float,
         *,
-        make: Callable[[LlmSpec], Runtime] = LlamaCppRuntime,
+        make: Callable[[ModelSpec], Runtime] = WorkerRuntime,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         busy_wait_s: float = BUSY_WAIT_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._spec_for = spec_for
         self._budget = ram_budget_mb
@@ -65,52 +53,52 @@ class Pool:
         self._clock = clock
         self._sleep = sleep
         self._busy_wait_s = busy_wait_s
-        self._residents: dict[str, _Resident] = {}
+        self._patience_s = patience_s
+        self._residents: dict[str, Resident] = {}
+        # Those that did not load take no memory, and remember how often they tried.
+        self._failed: dict[ModelSpec, Runtime] = {}
         self._making_room = asyncio.Lock()
+        self._claimed: set[Resident] = set()
         self._changed = asyncio.Event()
         self._reaper: asyncio.Task[None] | None = None
+        self._reaps_at = math.inf
         self._closed = False
 
-    async def runtime(self, model_id: str) -> Runtime:
+    async def runtime(self, model_id: str, *, keep_alive_s: float | None = None) -> PooledRuntime:
         """The model, loaded. What is returned stays good: where the model was unloaded since, it loads again.
 
+        `keep_alive_s` holds for this model from its next answer on, until a request says otherwise; None: the pool's.
         Raises InvalidRequest code "model_too_large" where it can never fit, Unavailable code "models_busy"
         where others that are at work take the memory, and as `Runtime.ensure_ready` does.
         """
-        handle = _PooledRuntime(self, self._fitting_spec(model_id))
+        spec = await asyncio.to_thread(self._spec_for, model_id)
+        self._check_fits(spec)
+        handle = PooledRuntime(self, spec, keep_alive_s)
         await handle.ensure_ready()
         return handle
 
     def loaded(self) -> list[LoadedModel]:
         """What is in memory, or on its way there or out of it."""
-        return [
-            LoadedModel(
-                model_id=model_id,
-                ram_mb=each.spec.ram_mb,
-                running=each.running,
-                idle_s=0.0 if each.running else max(0.0, self._clock() - each.last_used),
-            )
-            for model_id, each in self._residents.items()
-        ]
+        now = self._clock()
+        return [each.described(now) for each in self._residents.values()]
 
     async def unload_idle(self) -> None:
-        """Unload what has been idle for `keep_alive_s` seconds. The pool does this by itself in time."""
-        if self._keep_alive_s < 0:
-            return
+        """Unload what has been idle for long enough. The pool does this by itself in time."""
         now = self._clock()
         for each in list(self._residents.values()):
-            if not each.running and not each.leaving and now - each.last_used >= self._keep_alive_s:
+            if each.is_idle and each.due <= now:
                 await self._unload(each)
 
     async def unload(self, model_id: str) -> None:
-        """Unload a model if it is loaded, whatever it is doing."""
+        """Unload a model if it is loaded, whatever it is doing. Its process is gone when this returns."""
         resident = self._residents.get(model_id)
         if resident is not None:
             await self._unload(resident)
 
     async def close(self) -> None:
-        """Unload everything. Requests in flight get Unavailable code "model_stopped"."""
+        """Unload everything. Requests in flight, and those that wait, get Unavailable code "model_stopped"."""
         self._closed = True
+        self._changed.set()
         reaper, self._reaper = self._reaper, None
         if reaper is not None:
             reaper.cancel()
@@ -119,139 +107,144 @@ class Pool:
         await asyncio.gather(*(self._unload(each) for each in list(self._residents.values())))
 
     @asynccontextmanager
-    async def lease(self, spec: LlmSpec) -> AsyncIterator[Runtime]:
-        """A runtime that stays loaded within the block."""
+    async def lease(self, spec: ModelSpec, keep_alive_s: float | None = None) -> AsyncIterator[Runtime]:
+        """A runtime that stays loaded within the block. See `runtime`."""
         resident = await self._take(spec)
+        resident.reserved_until = -math.inf
+        resident.keep_alive_s = self._keep_alive_s if keep_alive_s is None else keep_alive_s
         is_loaded = False
         try:
             await resident.runtime.ensure_ready()
+            if resident.leaving:  # it was unloaded between its start and this line, and must not start again
+                raise stopped()
             is_loaded = True
             yield resident.runtime
         finally:
             resident.running -= 1
             resident.last_used = self._clock()
             self._changed.set()
-            if not is_loaded and not resident.running:
-                await self._unload(resident)
+            if not resident.running and (resident.leaving or not is_loaded):
+                await self._retire(resident, has_failed=not is_loaded)
+            self._plan_reaping()
 
-    async def _take(self, spec: LlmSpec) -> _Resident:
+    def reserve(self, model_id: str) -> None:
+        """Keep a loaded model, for a moment, for whoever had it loaded and will use it now."""
+        resident = self._residents.get(model_id)
+        if resident is not None:
+            resident.reserved_until = self._clock() + RESERVED_S
+
+    async def _take(self, spec: ModelSpec) -> Resident:
+        """The model's place in memory, with one more lease."""
         if self._closed:
-            raise Unavailable(
-                "The models are being unloaded.", code="model_stopped", hint="Send it when the daemon is up again."
-            )
+            raise stopped()
         resident = self._residents.get(spec.model_id)
-        if resident is None or resident.leaving:
-            async with self._making_room:
+        if resident is None or resident.leaving or resident in self._claimed:
+            resident = await self._admitted(spec)
+        resident.running += 1
+        return resident
+
+    async def _admitted(self, spec: ModelSpec) -> Resident:
+        """A place in memory for the model, after all who wait for one already."""
+        try:
+            async with asyncio.timeout(self._busy_wait_s), self._making_room:
                 resident = self._residents.get(spec.model_id)
                 if resident is None or resident.leaving:
                     await self._make_room(spec)
-                    resident = _Resident(spec, self._make(spec), self._clock())
+                    runtime = self._failed.pop(spec, None) or self._make(spec)
+                    resident = Resident(spec, runtime, self._clock(), self._keep_alive_s)
                     self._residents[spec.model_id] = resident
-        resident.running += 1
-        if self._reaper is None or self._reaper.done():
-            self._reaper = asyncio.create_task(self._reap())
-        return resident
-
-    async def _make_room(self, spec: LlmSpec) -> None:
-        """Unload the least recently used idle models until `spec` fits; wait for busy ones, but not for ever."""
-        try:
-            async with asyncio.timeout(self._busy_wait_s):
-                while self._taken_mb() + spec.ram_mb > self._budget or spec.model_id in self._residents:
-                    idle = [each for each in self._residents.values() if not each.running and not each.leaving]
-                    if idle:
-                        await self._unload(min(idle, key=lambda each: each.last_used))
-                        continue
-                    self._changed.clear()
-                    await self._changed.wait()
+                return resident
         except TimeoutError as error:
-            raise Unavailable(
-                f"The models at work take {self._taken_mb()} MiB of the {self._budget} MiB allowed.",
-                code="models_busy",
-                hint="Try again when they are done, or raise `models.ram_budget_mb`.",
-                retry_after_s=self._busy_wait_s,
-            ) from error
+            raise self._busy() from error
 
-    async def _unload(self, resident: _Resident) -> None:
+    async def _make_room(self, spec: ModelSpec) -> None:
+        """Unload the least recently used idle models until `spec` fits; wait for busy ones.
+
+        After a while no new request may use those: otherwise a model that is always at work would never make room.
+        """
+        since = self._clock()
+        try:
+            while not self._closed:
+                if spec.model_id not in self._residents and self._taken_mb() + spec.ram_mb <= self._budget:
+                    return
+                missing = self._staying_mb() + spec.ram_mb - self._budget
+                idle = first_to_go(self._residents.values(), self._clock())
+                if missing > 0 and idle is not None:
+                    await self._unload(idle)
+                    continue
+                if self._clock() - since >= self._patience_s:
+                    self._claimed = to_be_emptied(list(self._residents.values()), missing)
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await self._changed.wait()
+        finally:
+            self._claimed = set()
+        raise stopped()
+
+    async def _unload(self, resident: Resident) -> None:
         """Whoever calls first starts it, and it ends whoever leaves."""
         if resident.leaving is None:
             resident.leaving = asyncio.create_task(self._end(resident))
         await asyncio.shield(resident.leaving)
 
-    async def _end(self, resident: _Resident) -> None:
+    async def _end(self, resident: Resident) -> None:
         try:
             await resident.runtime.close()
         finally:
             self._residents.pop(resident.spec.model_id, None)
             self._changed.set()
 
+    async def _retire(self, resident: Resident, *, has_failed: bool) -> None:
+        """Its last user is gone, and it is to go, or gone: nothing of it may stay."""
+        was_leaving = resident.leaving is not None
+        if has_failed and not was_leaving:
+            self._failed[resident.spec] = resident.runtime
+        await self._unload(resident)
+        if was_leaving:
+            # A request between two calls may have started it again.
+            await resident.runtime.close()
+
     def _taken_mb(self) -> int:
         return sum(each.spec.ram_mb for each in self._residents.values())
 
-    def _fitting_spec(self, model_id: str) -> LlmSpec:
-        spec = self._spec_for(model_id)
+    def _staying_mb(self) -> int:
+        return sum(each.spec.ram_mb for each in self._residents.values() if not each.leaving)
+
+    def _check_fits(self, spec: ModelSpec) -> None:
         if spec.ram_mb > self._budget:
             raise InvalidRequest(
-                f"{model_id} takes {spec.ram_mb} MiB; {self._budget} MiB are allowed for models.",
+                f"{spec.model_id} needs {spec.ram_mb} MiB with a context of {spec.context_length} tokens; "
+                f"{self._budget} MiB are allowed for models.",
                 code="model_too_large",
-                hint="Use a smaller model, or raise `models.ram_budget_mb`.",
+                hint=f"Use a smaller model, or set `models.ram_budget_mb` to {spec.ram_mb} or more.",
                 param="model",
             )
-        return spec
+
+    def _busy(self) -> Unavailable:
+        return Unavailable(
+            f"The models at work take {self._taken_mb()} MiB of the {self._budget} MiB allowed.",
+            code="models_busy",
+            hint="Try again when they are done, or raise `models.ram_budget_mb`.",
+            retry_after_s=self._busy_wait_s,
+        )
+
+    def _plan_reaping(self) -> None:
+        """See to it that somebody wakes when the next model is due."""
+        due = self._next_due()
+        if self._closed or due == math.inf:
+            return
+        if self._reaper is None or self._reaper.done() or due < self._reaps_at:
+            if self._reaper is not None:
+                self._reaper.cancel()
+            self._reaps_at = due
+            self._reaper = asyncio.create_task(self._reap())
+
+    def _next_due(self) -> float:
+        return min((each.due for each in self._residents.values() if each.is_idle), default=math.inf)
 
     async def _reap(self) -> None:
-        while self._keep_alive_s >= 0 and self._residents:
-            due = min(
-                (self._clock() if each.running else each.last_used) + self._keep_alive_s
-                for each in self._residents.values()
-            )
-            await self._sleep(max(due - self._clock(), 0.05))
+        while (due := self._next_due()) < math.inf:
+            self._reaps_at = due
+            await self._sleep(max(due - self._clock(), _SHORTEST_SLEEP_S))
             await self.unload_idle()
-
-
-class _PooledRuntime:
-    """A model of the pool: held in memory only while it is at work."""
-
-    def __init__(self, pool: Pool, spec: LlmSpec) -> None:
-        self._pool = pool
-        self._spec = spec
-        self._context_length = spec.context_length
-
-    @property
-    def model_id(self) -> str:
-        """See `Runtime`."""
-        return self._spec.model_id
-
-    @property
-    def context_length(self) -> int:
-        """See `Runtime`."""
-        return self._context_length
-
-    async def ensure_ready(self) -> None:
-        """See `Runtime`; and see `Pool.runtime`."""
-        async with self._pool.lease(self._spec) as runtime:
-            self._context_length = runtime.context_length
-
-    async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
-        """See `Runtime`; and see `Pool.runtime`."""
-        async with self._pool.lease(self._spec) as runtime, _closing(runtime.generate(conversation)) as events:
-            async for event in events:
-                yield event
-
-    async def count(self, conversation: Conversation) -> int:
-        """See `Runtime`; and see `Pool.runtime`."""
-        async with self._pool.lease(self._spec) as runtime:
-            return await runtime.count(conversation)
-
-    async def close(self) -> None:
-        """Unload the model now, whatever it is doing."""
-        await self._pool.unload(self.model_id)
-
-
-@asynccontextmanager
-async def _closing(events: AsyncIterator[Event]) -> AsyncIterator[AsyncIterator[Event]]:
-    try:
-        yield events
-    finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()

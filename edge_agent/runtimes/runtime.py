@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event
+from edge_agent.models.engines import LlmFormat
 
 DEFAULT_CONTEXT_LENGTH = 8192
 """Tokens of context to give a model that could have more: its memory is paid for when the model is loaded."""
 
+DEFAULT_PARALLEL = 8
+"""Sequences answered at once: beyond this, small processors gain no more from batching."""
+
+DEFAULT_MAX_WAITING = 64
+"""Requests that may wait for a free sequence; one more is refused."""
+
 
 @dataclass(frozen=True, slots=True)
-class LlmSpec:
-    """A language model to run: its main file, tokens of context to give it, and what it takes resident in MiB.
+class ModelSpec:
+    """A language model to run, and how: plain values, decided before its process starts.
 
-    A model that has less context than that gets what it has.
+    `path` is the main file: the .gguf, the .onnx, or for mlx the folder's model.safetensors; what else belongs to
+    the model lies beside it. `context_length` is what all sequences share, in tokens; a model that has less gets
+    what it has. `parallel` sequences are answered at once, `max_waiting` more requests wait; `threads` 0: decided
+    from the machine. `ram_mb` is what it takes resident at most, in MiB.
     """
 
     model_id: str
     path: Path
+    format: LlmFormat
     context_length: int
+    parallel: int
+    threads: int
     ram_mb: int
+    max_waiting: int = DEFAULT_MAX_WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a runtime can do with its model."""
+
+    embeddings: bool
+    structured_output: bool
+    tools: bool
+    shares_prefixes: bool
+    batches: bool
 
 
 class Runtime(Protocol):
@@ -53,7 +78,9 @@ class Runtime(Protocol):
 
         Raises InvalidRequest "context_length_exceeded", "unsupported_locally", "unsupported_schema" or
         "invalid_value" before the first event, Unavailable "queue_full" or "model_crashed", Broken
-        "template_refused". Closing the iterator stops the work within one step.
+        "template_refused".
+
+        Closing the iterator (`aclose`) is how a request is cancelled: its work stops within one step.
         """
         ...
 
@@ -61,6 +88,24 @@ class Runtime(Protocol):
         """Tokens that the conversation takes once the chat template is applied."""
         ...
 
+    async def tokenize(self, text: str) -> list[int]:
+        """The tokens of a plain text: no template, no special tokens added, none recognised."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector a text, not normalised. Raises InvalidRequest "unsupported_locally" where the model gives none,
+        "context_length_exceeded" for a text that is too long.
+        """
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; known for sure once it is loaded."""
+        ...
+
     async def close(self) -> None:
-        """Stop everything and give the memory back. A later `ensure_ready` loads again."""
+        """Unload: stop everything and give the memory back to the system; when this returns, its process is gone.
+
+        Requests in flight get Unavailable "model_stopped". A later `ensure_ready` loads again.
+        """
         ...

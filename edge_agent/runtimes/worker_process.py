@@ -12,9 +12,9 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import count
 
 from cloud_bridge.protocol.problems import Broken, Problem, Unavailable
-from edge_agent.runtimes.frames import Frame, FrameDecoder, FrameError, encode_frame
-from edge_agent.runtimes.problem_frames import problem_from_json
-from edge_agent.runtimes.runtime import LlmSpec
+from edge_agent.runtimes.runtime import ModelSpec
+from edge_agent.runtimes.worker.frames import Frame, FrameDecoder, FrameError, encode_frame
+from edge_agent.runtimes.worker.problem_frames import problem_from_json
 
 # By default OpenMP's threads spin while they wait for each other: on a machine that has anything else to do
 # this makes generation four to six times slower, on an idle one it gains a few percent.
@@ -41,15 +41,16 @@ class WorkerProcess:
         self._tasks = (asyncio.create_task(self._read_frames()), asyncio.create_task(self._read_errors()))
 
     @classmethod
-    async def start(cls, spec: LlmSpec, *, threads: int, on_death: Callable[[], None]) -> WorkerProcess:
+    async def start(cls, spec: ModelSpec, *, on_death: Callable[[], None]) -> WorkerProcess:
         """Start a process and wait until its model is loaded. Raises as `Runtime.ensure_ready` does.
 
         `on_death` is called once, when the process ends in any way but `stop`.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "edge_agent.runtimes.llama_worker"),
-            *("--path", str(spec.path), "--context-length", str(spec.context_length)),
-            *("--threads", str(threads), "--parent", str(os.getpid())),
+            *(sys.executable, "-P", "-m", "edge_agent.runtimes.worker"),
+            *("--path", str(spec.path), "--format", spec.format, "--context-length", str(spec.context_length)),
+            *("--parallel", str(spec.parallel), "--max-waiting", str(spec.max_waiting)),
+            *("--threads", str(spec.threads), "--parent", str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -82,6 +83,11 @@ class WorkerProcess:
     def context_length(self) -> int:
         """What the model really has, in tokens."""
         return int(self._ready.result()["context_length"])
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether what a prompt and an earlier one have in common is read once."""
+        return bool(self._ready.result()["shares_prefixes"])
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -205,7 +211,7 @@ def _died_loading(code: int) -> Problem:
             hint="Use a smaller model, or free memory.",
             retry_after_s=5.0,
         )
-    return _unreadable("brought llama.cpp down")
+    return _unreadable("brought down the library that reads it")
 
 
 def _unreadable(what: str) -> Broken:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from cloud_bridge.protocol.problems import Broken, Conflict, Problem, Unavailable
 
 BUSY_TIMEOUT_S = 10.0
 
 _PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
     # FULL: in WAL mode NORMAL may lose the newest commits at a power cut, and what was accepted must not be lost.
     "PRAGMA synchronous = FULL",
     # macOS only: a plain fsync there leaves the data in the drive's cache.
@@ -28,7 +27,7 @@ _PRAGMAS = (
 )
 
 
-def connect(path: Path) -> Database:
+def connect(path: Path) -> sqlite3.Connection:
     """Open or create the database, readable by its owner only. Raises Broken where it is not a database."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with readable_errors(path):
@@ -38,21 +37,18 @@ def connect(path: Path) -> Database:
         # isolation_level=None: transactions begin where we say so, and nowhere else.
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            # No plugins: third-party code has no business on this connection.
-            database = Database(connection, execute_plugins=False, recursive_triggers=False)
-            database.enable_wal()
             for pragma in _PRAGMAS:
-                database.execute(pragma)
+                connection.execute(pragma)
         except BaseException:
             connection.close()
             raise
-    return database
+    return connection
 
 
-def check_integrity(database: Database, path: Path) -> None:
+def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
     """Raise Broken where SQLite finds damage. Reads the whole file."""
     with readable_errors(path):
-        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise _damaged(path)
 

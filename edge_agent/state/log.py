@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest
 from edge_agent.state import bodies, projection, ulid
 from edge_agent.state.database import check_integrity, connect, readable_errors
@@ -133,7 +131,7 @@ class Log:
 class Reader:
     """One consistent view of the database, for the length of a `with` block."""
 
-    def __init__(self, log: Log, db: Database) -> None:
+    def __init__(self, log: Log, db: sqlite3.Connection) -> None:
         self.log = log
         self.db = db
 
@@ -143,7 +141,7 @@ class Reader:
 
     def rows(self, sql: str, *parameters: Any) -> Iterator[sqlite3.Row]:
         """Rows with columns by name."""
-        cursor = self.db.conn.cursor()
+        cursor = self.db.cursor()
         cursor.row_factory = sqlite3.Row
         return iter(cursor.execute(sql, parameters))
 

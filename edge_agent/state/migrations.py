@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-
-from sqlite_utils import Database, Migrations
+from typing import TYPE_CHECKING
 
 from cloud_bridge.protocol.problems import Conflict
 
-SCHEMA = Migrations("edge_agent.state")
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
+NAME = "edge_agent.state"
 
 
 def m001_log(db: Database) -> None:
@@ -120,28 +122,38 @@ def m002_views(db: Database) -> None:
     )
 
 
-# Called, not decorated: sqlite-utils is untyped here, and an untyped decorator would untype the function.
 _ALL = (m001_log, m002_views)
-for _migration in _ALL:
-    SCHEMA()(_migration)
 
 
-def migrate(db: Database, path: Path) -> None:
+def schema() -> Migrations:
+    """The migrations in their order."""
+    from sqlite_utils import Migrations  # noqa: PLC0415 slow, and most starts find nothing to migrate
+
+    migrations = Migrations(NAME)
+    for migration in _ALL:
+        # Called, not decorated: sqlite-utils is untyped here, and an untyped decorator would untype the function.
+        migrations()(migration)
+    return migrations
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
     """Bring the schema to this version's, after a backup; safe where several processes open at once.
 
     Raises Conflict where a newer version has written the database: it is left as it is.
     """
-    _refuse_newer(db, path)
-    if not SCHEMA.pending(db):
+    applied = _applied(db, path)
+    if len(applied) == len(_ALL):
         return
-    applied = len(SCHEMA.applied(db))
     if applied:
-        _back_up(db, path.with_name(f"{path.name}.before-{applied + 1:03d}"))
+        _back_up(db, path.with_name(f"{path.name}.before-{len(applied) + 1:03d}"))
+    from sqlite_utils import Database  # noqa: PLC0415 as above
+
     db.execute("BEGIN IMMEDIATE")
     try:
         # Inside, each migration and its record share a savepoint; a second process finds nothing pending.
-        _refuse_newer(db, path)
-        SCHEMA.apply(db)
+        _applied(db, path)
+        # No plugins: third-party code has no business on this connection.
+        schema().apply(Database(db, execute_plugins=False, recursive_triggers=False))
         db.execute("COMMIT")
     except BaseException:
         db.rollback()
@@ -153,22 +165,28 @@ def backups(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}.before-???"))
 
 
-def _refuse_newer(db: Database, path: Path) -> None:
-    unknown = {migration.name for migration in SCHEMA.applied(db)} - {migration.__name__ for migration in _ALL}
+def _applied(db: sqlite3.Connection, path: Path) -> set[str]:
+    """The migrations on record. Raises Conflict where one is unknown."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone() is None:
+        return set()  # a new file
+    found = db.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (NAME,)).fetchall()
+    applied = {str(name) for (name,) in found}
+    unknown = applied - {migration.__name__ for migration in _ALL}
     if unknown:
         raise Conflict(
             f"{path} was written by a newer version (it has {min(unknown)}).",
             code="schema_newer",
             hint="Upgrade edge-agent, or use another EDGE_AGENT_HOME.",
         )
+    return applied
 
 
-def _back_up(db: Database, target: Path) -> None:
+def _back_up(db: sqlite3.Connection, target: Path) -> None:
     draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
     copy = sqlite3.connect(draft, isolation_level=None)
     try:
-        db.conn.backup(copy)
+        db.backup(copy)
         # A copy of its own, without a -wal file that would have to be renamed with it.
         copy.execute("PRAGMA journal_mode = DELETE")
     finally:

@@ -23,7 +23,7 @@ IN_FLIGHT = "in_flight"
 CLIENT_GONE = "client_gone"
 """The reason of a job whose client went away before the answer."""
 
-UNDEFERRED = frozenset({IN_FLIGHT, CLIENT_GONE})
+_UNDEFERRED = (IN_FLIGHT, CLIENT_GONE)
 
 Status = Literal["queued", "sending", "done", "failed", "dropped"]
 
@@ -46,11 +46,6 @@ class Job:
     repeated: bool
     request_id: str
     decision_id: str | None
-
-    @property
-    def deferred(self) -> bool:
-        """Whether it waited for a provider; other jobs only guarded a request that was answered at once."""
-        return self.status == "queued" or self.repeated or self.reason not in UNDEFERRED
 
     def to_json(self) -> dict[str, Any]:
         """As the contract spells it, and what an operator asks next."""
@@ -106,6 +101,20 @@ def listed(log: Log, status: Status | None) -> list[Job]:
             rows = tx.rows("SELECT * FROM jobs ORDER BY id")
         else:
             rows = tx.rows("SELECT * FROM jobs WHERE status = ? ORDER BY id", status)
+        return [_job(tx, dict(row)) for row in rows]
+
+
+def newest_deferred(log: Log, limit: int, before: str | None) -> list[Job]:
+    """At most `limit` jobs that waited for a provider, the newest first; `before`: older than the job of that id.
+
+    Other jobs only guarded a request that was answered at once.
+    """
+    with log.reading() as tx:
+        rows = tx.rows(
+            "SELECT * FROM jobs WHERE (status = 'queued' OR repeated OR reason NOT IN (?, ?)) AND id < ?"
+            " ORDER BY id DESC LIMIT ?",
+            *(*_UNDEFERRED, before or "~", limit),
+        )
         return [_job(tx, dict(row)) for row in rows]
 
 

@@ -6,7 +6,7 @@ same tables as living through it, also for sessions that were forgotten.
 
 from __future__ import annotations
 
-from sqlite_utils import Database
+import sqlite3
 
 from edge_agent.state.event import Event
 
@@ -17,13 +17,13 @@ _VIEWS = ("answers", "turns", "decisions", "jobs", "ledger", "sessions")
 _BEGINS_SESSION = frozenset({"request.accepted", "mapping.added"})
 
 
-def clear(db: Database) -> None:
+def clear(db: sqlite3.Connection) -> None:
     """Empty all views."""
     for table in _VIEWS:
         db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
 
 
-def apply(db: Database, event: Event, sealed: bytes | None) -> None:
+def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
     """Bring the views up to date with `event`."""
     if event.kind in _BEGINS_SESSION:
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)", (event.session_id, event.at_ms, event.at_ms))
@@ -46,7 +46,7 @@ def apply(db: Database, event: Event, sealed: bytes | None) -> None:
     db.execute("UPDATE sessions SET updated_ms = ? WHERE id = ?", (event.at_ms, event.session_id))
 
 
-def _request(db: Database, event: Event, verb: str) -> None:
+def _request(db: sqlite3.Connection, event: Event, verb: str) -> None:
     if verb == "accepted":
         db.execute(
             "INSERT INTO turns (id, session_id, parent, status, code, mac) VALUES (?, ?, ?, 'open', NULL, ?)",
@@ -60,7 +60,7 @@ def _request(db: Database, event: Event, verb: str) -> None:
         )
 
 
-def _answer(db: Database, event: Event) -> None:
+def _answer(db: sqlite3.Connection, event: Event) -> None:
     if db.execute("UPDATE turns SET status = 'done', code = NULL WHERE id = ?", (event.parent,)).rowcount:
         db.execute(
             "INSERT INTO answers (id, turn_id, session_id, provisional, revises, decision_id, mac)"
@@ -72,7 +72,7 @@ def _answer(db: Database, event: Event) -> None:
         )
 
 
-def _decision(db: Database, event: Event) -> None:
+def _decision(db: sqlite3.Connection, event: Event) -> None:
     db.execute(
         "INSERT INTO decisions (id, event_id, session_id, at_ms, cost_usd) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET event_id = excluded.event_id, at_ms = excluded.at_ms,"
@@ -83,7 +83,7 @@ def _decision(db: Database, event: Event) -> None:
         db.execute("UPDATE turns SET status = ? WHERE id = ? AND status = 'open'", (event.meta["route"], event.parent))
 
 
-def _job(db: Database, event: Event, verb: str) -> None:
+def _job(db: sqlite3.Connection, event: Event, verb: str) -> None:
     meta = event.meta
     match verb:
         case "queued":
@@ -117,7 +117,7 @@ def _job(db: Database, event: Event, verb: str) -> None:
             pass
 
 
-def _promote_next(db: Database, job_id: str | None, session_id: str) -> None:
+def _promote_next(db: sqlite3.Connection, job_id: str | None, session_id: str) -> None:
     was_head = db.execute("SELECT head FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if was_head != (1,):
         return
@@ -129,11 +129,11 @@ def _promote_next(db: Database, job_id: str | None, session_id: str) -> None:
     )
 
 
-def _ledger(db: Database, event: Event, sealed: bytes | None) -> None:
+def _ledger(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
     db.execute("INSERT INTO ledger (seq, id, hash) VALUES (?, ?, ?)", (event.meta["seq"], event.id, event.link(sealed)))
 
 
-def _forgotten(db: Database, event: Event) -> None:
+def _forgotten(db: sqlite3.Connection, event: Event) -> None:
     session = (event.session_id,)
     db.execute(
         "UPDATE jobs SET status = 'dropped', reason = 'session_forgotten', head = 0"

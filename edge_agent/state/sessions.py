@@ -78,9 +78,10 @@ class SessionView:
         return asdict(self)
 
 
-def summaries(log: Log) -> list[SessionSummary]:
-    """All sessions, the newest first."""
+def summaries(log: Log, limit: int | None, before: str | None) -> list[SessionSummary]:
+    """At most `limit` sessions, the newest first; `before`: those that changed before the session of that id."""
     with log.reading() as tx:
+        since = _require_session(tx, before)["updated_ms"] if before is not None else None
         return [
             SessionSummary(row["id"], iso(row["started_ms"]), iso(row["updated_ms"]), *tuple(row)[3:])
             for row in tx.rows(
@@ -88,7 +89,10 @@ def summaries(log: Log) -> list[SessionSummary]:
                 " (SELECT count(*) FROM turns WHERE session_id = sessions.id),"
                 " (SELECT count(*) FROM turns WHERE session_id = sessions.id AND status = 'interrupted'),"
                 " (SELECT count(*) FROM jobs WHERE session_id = sessions.id AND status IN ('queued', 'sending'))"
-                " FROM sessions ORDER BY updated_ms DESC, id DESC"
+                # Chosen first, so that nothing is counted for the others.
+                " FROM (SELECT * FROM sessions WHERE ?1 IS NULL OR (updated_ms, id) < (?1, ?2)"
+                " ORDER BY updated_ms DESC, id DESC LIMIT ?3) AS sessions ORDER BY updated_ms DESC, id DESC",
+                *(since, before, -1 if limit is None else limit),
             )
         ]
 

@@ -155,9 +155,9 @@ class State:
 
     # Sessions
 
-    def sessions(self) -> list[SessionSummary]:
-        """All sessions, the newest first."""
-        return sessions.summaries(self._log)
+    def sessions(self, limit: int | None = None, before: str | None = None) -> list[SessionSummary]:
+        """Sessions, the newest first; `before`: those that changed before that one. Raises NotFound for a `before`."""
+        return sessions.summaries(self._log, limit, before)
 
     def session(self, session_id: str) -> SessionView:
         """One session with its turns. Raises NotFound `unknown_session` or `session_forgotten`."""
@@ -241,6 +241,10 @@ class State:
     def jobs(self, status: Status | None = None) -> list[Job]:
         """Jobs, the oldest first."""
         return outbox.listed(self._log, status)
+
+    def newest_deferred_jobs(self, limit: int, before: str | None = None) -> list[Job]:
+        """Jobs that waited for a provider, the newest first; `before`: older than the job of that id."""
+        return outbox.newest_deferred(self._log, limit, before)
 
     def count_jobs(self) -> dict[str, int]:
         """How many jobs have each status."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -28,6 +28,20 @@ def milliseconds(work: Callable[[int], object], *, times: int) -> float:
         work(number)
         taken.append((time.perf_counter() - started) * 1000)
     return statistics.median(taken)
+
+
+def alternating(works: Mapping[str, Callable[[int], float]], *, rounds: int) -> dict[str, float]:
+    """The median of what each work(n) returns over n = 1 .. rounds, after one run of each to warm up (n = 0).
+
+    They take turns, so that what else the machine does falls on all alike.
+    """
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            value = work(number)
+            if number:
+                found[name].append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def compared(what: str, ours: float, baseline: float, is_baseline: str, unit: str) -> Figure:

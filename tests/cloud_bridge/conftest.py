@@ -21,7 +21,7 @@ from cloud_bridge.database import BridgeDatabase
 from cloud_bridge.device_key import DeviceKey
 from cloud_bridge.http import build_app
 from cloud_bridge.outbound import open_http
-from cloud_bridge.protocol.conversation import Conversation, Message, Text
+from cloud_bridge.protocol.conversation import Conversation, Message, Sampling, Text
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event, EventStream, Served, TextDelta
 from cloud_bridge.protocol.masked import Masked
@@ -40,9 +40,9 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PROMPT = "Write to <PERSON_1> about the delay."
 
 
-def escalation(text: str = PROMPT, key: str | None = None, **fields: Any) -> Escalation:
-    """A masked conversation of one message."""
-    conversation = Conversation((Message("user", (Text(text),)),))
+def escalation(text: str = PROMPT, key: str | None = None, *, n: int = 1, **fields: Any) -> Escalation:
+    """A masked conversation of one message, to which `n` answers are wanted."""
+    conversation = Conversation((Message("user", (Text(text),)),), sampling=Sampling(n=n))
     return Escalation(
         Masked(conversation, {"PERSON": 1}),
         idempotency_key=key or f"key-{uuid.uuid4()}",

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from cloud_bridge.client import BridgeClient, BridgeOff, EmbeddedBridge, RemoteBridge, embedded_bridge
+from cloud_bridge.client import BridgeClient, BridgeOff, EmbeddedBridge, embedded_bridge
 from cloud_bridge.device_key import DeviceKey
 from cloud_bridge.devices import decode_key
 from cloud_bridge.outbound import open_http
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
 from cloud_bridge.reachability import Reachability
+from cloud_bridge.remote import RemoteBridge
 from tests.cloud_bridge.conftest import (
     ENVIRON,
     PROMPT,

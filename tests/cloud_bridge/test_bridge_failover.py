@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_bridge.protocol.problems import NotFound, Unavailable
+from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Unavailable
 from tests.cloud_bridge.conftest import (
     Departures,
     MakeBridge,
@@ -67,6 +67,33 @@ async def test_a_provider_without_a_key_is_passed_over_and_nothing_leaves_for_it
     assert served(events).provider == "second"
     assert [departure.provider for departure in departures.seen] == ["second"]
     assert upstream.requests == []
+
+
+async def test_a_provider_whose_format_has_no_n_is_passed_over_and_nothing_leaves_for_it(
+    upstream: RecordingUpstream, second: RecordingUpstream, make_bridge: MakeBridge, departures: Departures
+):
+    second.will(Answer(text="an answer", pieces="odd"))
+    bridge = await make_bridge(provider_config(upstream, kind="anthropic"), provider_config(second, "second"))
+    asked = escalation(n=2)
+    assert bridge.preview(asked).provider == "second"
+    events = await collect(bridge.escalate(asked, departures))
+    assert served(events).provider == "second"
+    assert [departure.provider for departure in departures.seen] == ["second"]
+    assert upstream.requests == []
+    assert second.requests[0].json["n"] == 2
+
+
+async def test_where_no_provider_can_make_several_answers_the_request_is_what_is_wrong(
+    upstream: RecordingUpstream, make_bridge: MakeBridge, departures: Departures
+):
+    bridge = await make_bridge(provider_config(upstream, kind="anthropic"))
+    with pytest.raises(InvalidRequest, match="one answer at a time") as caught:
+        await collect(bridge.escalate(escalation(n=2), departures))
+    assert (caught.value.code, caught.value.param) == ("unsupported_value", "n")
+    assert "Leave 'n' out" in caught.value.hint
+    assert departures.seen == []
+    assert upstream.requests == []
+    assert served(await collect(bridge.escalate(escalation()))).provider == "first"
 
 
 async def test_an_answer_that_is_cut_is_not_continued_by_another_provider(

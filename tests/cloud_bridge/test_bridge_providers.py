@@ -8,6 +8,7 @@ import pytest
 
 from cloud_bridge.outbound import open_http
 from cloud_bridge.protocol.events import Finish, Served, ToolCallDelta, Usage
+from cloud_bridge.protocol.gathered import gather
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
 from cloud_bridge.providers.anthropic import AnthropicWire
 from cloud_bridge.providers.config import ProviderConfig
@@ -70,6 +71,23 @@ async def test_the_answer_comes_back_whole_however_it_is_cut(
     assert text_of(events) == text
     assert events[-1] == Finish("stop", Usage(11, 7))
     assert [type(event) for event in events].count(Finish) == 1
+
+
+async def test_several_answers_come_back_each_under_its_index(upstream: RecordingUpstream, make_bridge: MakeBridge):
+    upstream.will(Answer(text="Dear <PERSON_1> 🚢", pieces="characters", byte_cuts=3))
+    bridge = await make_bridge(provider_config(upstream))
+    asked = escalation(n=3)
+    for _ in range(2):  # the second time from the store
+        events = await collect(bridge.escalate(asked))
+        answer = gather(events)
+        assert answer.text == "Dear <PERSON_1> 🚢"
+        assert {index: (each.text, each.finish.reason) for index, each in answer.others.items()} == {
+            1: ("1: Dear <PERSON_1> 🚢", "stop"),
+            2: ("2: Dear <PERSON_1> 🚢", "stop"),
+        }
+        assert events[-1] == Finish("stop", Usage(11, 21))
+    assert len(upstream.requests) == 1
+    assert upstream.requests[0].json["n"] == 3
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
@@ -161,8 +179,9 @@ async def test_a_provider_that_ignores_streaming_is_understood(make_bridge: Make
     async with Whole() as server:
         server.will(Answer(text="All at once."))
         bridge = await make_bridge(provider_config(server))
-        events = await collect(bridge.escalate(escalation()))
+        events = await collect(bridge.escalate(escalation(n=2)))
     assert text_of(events) == "All at once."
+    assert gather(events).others[1].text == "1: All at once."
 
 
 async def test_a_server_without_a_key_gets_none(upstream: RecordingUpstream, make_bridge: MakeBridge):

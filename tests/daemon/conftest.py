@@ -31,3 +31,10 @@ def escalating(
         config = SMOL + provider_config(cloud.url, kind=request.param)
         with daemon(tmp_path_factory.mktemp("edge"), models_home, config, STAND_IN_KEY=KEY) as running:
             yield running, cloud
+
+
+@pytest.fixture(scope="session")
+def default_daemon(big_models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon that nobody configured, but for memory that both models fit."""
+    with daemon(tmp_path_factory.mktemp("default"), big_models_home, "[models]\nram_budget_mb = 4000\n") as running:
+        yield running

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -95,6 +96,30 @@ def test_a_daemon_that_is_told_to_stop_puts_everything_away(tmp_path: Path) -> N
             httpx.get(json.loads((tmp_path / "daemon.json").read_text())["url"] + "/healthz").raise_for_status()
             serving.terminate()
             assert serving.wait(30) == 0
+        finally:
+            serving.kill()
+    assert not (tmp_path / "daemon.json").exists()
+    assert not (tmp_path / "state.db-wal").exists()
+
+
+def test_a_daemon_that_is_told_to_stop_while_it_opens_its_home_puts_everything_away(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[bridge]\nmode = "off"')
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "edge_agent.cli.main", "serve", "--port", "0"],
+        env={**os.environ, "EDGE_AGENT_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with serving:
+        try:
+            while not (tmp_path / "state.db-wal").exists():
+                assert serving.poll() is None
+                time.sleep(0.001)
+            serving.terminate()
+            assert serving.wait(30) == 0
+            assert serving.stderr is not None
+            assert not serving.stderr.read()
         finally:
             serving.kill()
     assert not (tmp_path / "daemon.json").exists()

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.daemon.running_daemon import RunningDaemon, daemon, text_of
+from tests.daemon.running_daemon import RunningDaemon, text_of
 from tests.model_files import BIG_MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.big]
-
-
-@pytest.fixture(scope="module")
-def default_daemon(big_models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A daemon that nobody configured, but for memory that both models fit."""
-    with daemon(tmp_path_factory.mktemp("default"), big_models_home, "[models]\nram_budget_mb = 4000\n") as running:
-        yield running
 
 
 def test_the_largest_model_that_fits_is_the_default(default_daemon: RunningDaemon) -> None:

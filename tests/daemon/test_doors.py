@@ -30,6 +30,23 @@ def test_health_needs_no_token(local_daemon: RunningDaemon) -> None:
     assert httpx.get(local_daemon.url + "/readyz").status_code == 200
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", "1e2", ""])
+def test_a_page_of_no_size_is_refused(local_daemon: RunningDaemon, limit: str) -> None:
+    for path in ("/edge/v1/sessions", "/edge/v1/outbox"):
+        response = local_daemon.http.get(path, params={"limit": limit})
+        assert response.status_code == 400
+        assert error_of(response)["param"] == "limit"
+
+
+def test_a_page_holds_as_many_as_were_asked_for(local_daemon: RunningDaemon) -> None:
+    for name in ("page-a", "page-b"):
+        local_daemon.chat("Hello", edge={"session_id": name}, max_tokens=1)
+    (newest,) = local_daemon.http.get("/edge/v1/sessions", params={"limit": 1}).json()["sessions"]
+    assert newest["id"] == "page-b"
+    older = local_daemon.http.get("/edge/v1/sessions", params={"before": "page-b"}).json()["sessions"]
+    assert older[0]["id"] == "page-a"
+
+
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Basic abc", "Bearer"])
 def test_a_wrong_key_is_refused(local_daemon: RunningDaemon, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}

@@ -223,8 +223,7 @@ def test_a_request_that_every_provider_refuses_is_set_aside(outage: Escalating) 
 def test_what_the_client_was_refused_is_not_sent_later(outage: Escalating) -> None:
     running, cloud = outage
     cloud.will(Answer(status=500))
-    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
-    refused = running.chat(HARD, tools=tools)  # the local model has no tools
+    refused = running.chat(HARD, edge={"defer": "never"})
     assert refused.status_code == 503
     sent = len(cloud.requests)
     running.command("outbox", "flush")

@@ -14,7 +14,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from cloud_bridge.protocol.conversation import Conversation, Message, Text
-from cloud_bridge.protocol.events import Event, ReasoningDelta, Served, TextDelta
+from cloud_bridge.protocol.events import Event, OtherChoice, ReasoningDelta, Served, TextDelta
 from cloud_bridge.protocol.problems import Unavailable
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.escalate import LONGEST_WAIT_S, Escalator, wait_s
@@ -87,7 +87,7 @@ def test_an_answer_that_failed_before_its_first_word_leaves_no_trace():
     assert (made.events, made.report().provider, made.report().model) == ([], None, None)
 
 
-@pytest.mark.parametrize("event", [TextDelta("Hi"), ReasoningDelta("Hmm")])
+@pytest.mark.parametrize("event", [TextDelta("Hi"), ReasoningDelta("Hmm"), OtherChoice(1, TextDelta("Hi"))])
 def test_what_was_passed_on_can_no_longer_be_replaced(event: Event):
     made = turn()
     made.note(event)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cloud_bridge.protocol.problems import InvalidRequest
-from edge_agent.settings import Settings, home_from
+from edge_agent.home import home_from
+from edge_agent.settings import Settings
 
 
 def test_an_empty_home_has_the_contracts_defaults(tmp_path: Path) -> None:

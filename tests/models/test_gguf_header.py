@@ -27,6 +27,10 @@ def test_a_whole_model_passes(models_home: Path) -> None:
     header = gguf_header.check(path)
     assert (header.version, header.tensors) == (3, 272)
     assert header.needed == path.stat().st_size
+    assert 0 < header.data < header.needed
+    assert header.vocabulary == 49152
+    assert header.dimensions["block_count"] == (30,)
+    assert header.dimensions["attention.head_count_kv"] == (3,)
 
 
 def test_a_truncated_model_is_told_from_an_unreadable_one(models_home: Path, tmp_path: Path) -> None:

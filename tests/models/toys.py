@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import threading
 import zipfile
@@ -36,6 +37,43 @@ def manifest_of(content: bytes, sources: list[dict[str, Any]], **changes: Any) -
         "files": [file],
         **changes,
     }
+
+
+def made_here_manifest(model_id: str, files: dict[str, bytes], **changes: Any) -> dict[str, Any]:
+    """The manifest that `edge-quantize` would write for these files."""
+    described = [
+        {"path": path, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for path, content in files.items()
+    ]
+    return {
+        "schema": 1,
+        "id": model_id,
+        "kind": "llm",
+        "format": "onnx" if "onnx" in model_id else "gguf",
+        "licence": "Apache-2.0",
+        "attribution": "Nobody",
+        "ram_mb": 10,
+        "context_length": 128,
+        "files": described,
+        "made": {
+            "source": {"name": "toy.gguf", "files": [{"path": "toy.gguf", "sha256": "0" * 64, "size": 1}]},
+            "command": "edge-quantize toy.gguf --to gguf --type Q8_0",
+            "tools": {"llama-cpp-python": "0.3"},
+            "notes": [],
+        },
+        **changes,
+    }
+
+
+def make_here(root: Path, model_id: str, files: dict[str, bytes] | None = None, **changes: Any) -> Path:
+    """Put a model with these files into the models folder `root`; its folder."""
+    files = files or {"weights.gguf": CONTENT}
+    folder = root / model_id
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    (folder / "manifest.json").write_text(json.dumps(made_here_manifest(model_id, files, **changes)))
+    return folder
 
 
 class Recorder:

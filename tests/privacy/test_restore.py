@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_bridge.protocol.events import Event, Finish, ReasoningDelta, Served, TextDelta, TokenLogprob, ToolCallDelta
+from cloud_bridge.protocol.events import (
+    ChoiceEvent,
+    Event,
+    Finish,
+    OtherChoice,
+    ReasoningDelta,
+    Served,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+)
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.placeholders import LONGEST
 from edge_agent.privacy.restore import StreamRestorer, restore_json, restore_text
@@ -249,6 +259,70 @@ def test_any_cut_of_any_answer_restores_like_the_whole(text, reasoning, argument
     assert arguments_of(out, 1) == restore_json("".join(document), MAPPING)
     json.loads(arguments_of(out, 1))
     assert isinstance(out[-1], Finish)
+
+
+@given(
+    choices=st.lists(st.tuples(cut(ANSWERS), cut(ANSWERS), cut(ANSWERS.map(json.dumps))), min_size=2, max_size=3),
+    finished=st.booleans(),
+    order=st.randoms(),
+)
+def test_every_choice_restores_like_the_whole_however_they_are_mixed(choices, finished, order):
+    channels: list[list[Event]] = []
+    for number, (text, reasoning, document) in enumerate(choices):
+        said: list[list[ChoiceEvent]] = [
+            [TextDelta(piece) for piece in text],
+            [ReasoningDelta(piece) for piece in reasoning],
+            [ToolCallDelta(0, arguments=piece) for piece in document],
+        ]
+        channels += [[OtherChoice(number, event) if number else event for event in channel] for channel in said]
+    events: list[Event] = []
+    while any(channels):
+        events.append(order.choice([channel for channel in channels if channel]).pop(0))
+    if finished:
+        events += [OtherChoice(number, Finish()) for number in range(1, len(choices))]
+    out = run(restored([*events, Finish()]))
+    assert isinstance(out[-1], Finish)
+    for number, (text, reasoning, document) in enumerate(choices):
+        of_choice = choice(out, number)
+        assert text_of(of_choice) == restore_text("".join(text), MAPPING)
+        assert reasoning_of(of_choice) == restore_text("".join(reasoning), MAPPING)
+        assert arguments_of(of_choice, 0) == restore_json("".join(document), MAPPING)
+        if finished or not number:
+            assert isinstance(of_choice[-1], Finish)
+
+
+def choice(events: Sequence[Event], number: int) -> list[Event]:
+    """What one choice says."""
+    if not number:
+        return [event for event in events if not isinstance(event, OtherChoice)]
+    return [event.event for event in events if isinstance(event, OtherChoice) and event.index == number]
+
+
+async def test_half_a_placeholder_is_never_completed_by_another_choice():
+    restorer = StreamRestorer(MAPPING)
+    events = await restored(
+        [
+            TextDelta("a <PERS"),
+            OtherChoice(1, TextDelta("ON_1> b <PERSON_")),
+            OtherChoice(2, TextDelta("2> <PERSON_7>")),
+            OtherChoice(1, Finish("length")),
+            Finish(),
+        ],
+        restorer,
+    )
+    assert [text_of(choice(events, number)) for number in range(3)] == ["a <PERS", "ON_1> b <PERSON_", "2> <PERSON_7>"]
+    assert events.index(OtherChoice(1, TextDelta("<PERSON_"))) < events.index(OtherChoice(1, Finish("length")))
+    assert restorer.unknown == {"<PERSON_7>": 1}
+
+
+async def test_log_probabilities_of_a_call_wait_for_the_last_of_their_arguments():
+    tokens = [TokenLogprob(token, -0.1) for token in ('{"a": "', "<PERSON", "_1>", '"}')]
+    events = await restored([*(ToolCallDelta(0, arguments=t.token, logprobs=(t,)) for t in tokens), Finish()])
+    assert [(e.arguments, e.logprobs) for e in events if isinstance(e, ToolCallDelta)] == [
+        ('{"a": "', (tokens[0],)),
+        ("Anna Müller", (tokens[1], tokens[2])),
+        ('"}', (tokens[3],)),
+    ]
 
 
 def run(coroutine):

@@ -56,18 +56,24 @@ def test_what_is_encoded_is_decoded(conversation):
     assert (decoded.model, decoded.stream) == ("m", True)
 
 
-@for_all(conversations())
+@for_all(conversations(choices=1))
 def test_what_another_format_can_say_is_settled_after_one_round(conversation):
     body = encode_request(conversation, "m", stream=False)
     assert encode_request(decode_request(body).conversation, "m", stream=False) == body
 
 
-@for_all(conversations())
+@for_all(conversations(choices=1))
 def test_the_official_client_s_types_take_the_request_and_turns_alternate(conversation):
     body = encode_request(conversation, "m", stream=False)
     OFFICIAL.validate_python(body)
     roles = [turn["role"] for turn in body["messages"]]
     assert roles == [("user", "assistant")[index % 2] for index in range(len(roles))]
+
+
+def test_several_answers_are_refused_since_the_format_has_no_word_for_them():
+    with pytest.raises(InvalidRequest, match="one answer at a time") as caught:
+        encoded(user("hi"), sampling=Sampling(n=2))
+    assert (caught.value.code, caught.value.param) == ("unsupported_value", "n")
 
 
 def test_neighbours_are_merged_and_results_come_first():

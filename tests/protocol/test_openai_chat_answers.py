@@ -7,10 +7,11 @@ import pytest
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from wire_strategies import ANSWER, REPORT, answers, cut_at, decoded, for_all, joined
+from wire_strategies import ANSWER, CHOICES, REPORT, answers, cut_at, decoded, for_all, joined
 
 from cloud_bridge.protocol.events import (
     Finish,
+    OtherChoice,
     ReasoningDelta,
     Served,
     TextDelta,
@@ -18,6 +19,7 @@ from cloud_bridge.protocol.events import (
     ToolCallDelta,
     Usage,
 )
+from cloud_bridge.protocol.gathered import gather
 from cloud_bridge.protocol.openai_chat import (
     StreamDecoder,
     StreamEncoder,
@@ -39,10 +41,19 @@ def chunks(events, **options):
     return [chunk for event in events for chunk in encoder.encode(event)]
 
 
-@for_all(answers())
+@for_all(answers(choices=3))
 def test_our_door_and_our_provider_understand_each_other(events):
     wire = on_the_wire(events, logprobs=True, top_logprobs=20)
-    assert joined(decoded(StreamDecoder(), cut_at(wire))) == joined(events)
+    assert joined(decoded(StreamDecoder(3), cut_at(wire))) == joined(events)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 7])
+def test_choices_are_told_apart_however_the_stream_is_cut(pieces):
+    wire = on_the_wire(CHOICES)
+    events = decoded(StreamDecoder(3), cut_at(wire, *range(0, len(wire), pieces)))
+    assert joined(events) == joined(CHOICES)
+    assert events[-1] == Finish("stop", Usage(12, 34))
+    assert sum(isinstance(event, Finish) for event in events) == 1
 
 
 def test_a_stream_cut_anywhere_is_the_same_stream():
@@ -60,30 +71,62 @@ def test_any_stream_cut_in_pieces_is_the_same_stream(events, places):
     assert joined(decoded(StreamDecoder(), pieces)) == joined(events, with_logprobs=False)
 
 
-@for_all(answers(), st.booleans())
+@for_all(answers(choices=3), st.booleans())
 def test_the_official_client_reads_our_stream(events, include_usage):
     state = ChatCompletionStreamState()
     for chunk in chunks(events, include_usage=include_usage, logprobs=True, top_logprobs=2):
         state.handle_chunk(ChatCompletionChunk.model_validate(json.loads(json.dumps(chunk))))
     whole = state.current_completion_snapshot
     expected = encode_response(events, id="chatcmpl-1", model="auto", created=1)
-    assert (whole.choices[0].message.content or "") == (expected["choices"][0]["message"]["content"] or "")
-    assert whole.choices[0].finish_reason == expected["choices"][0]["finish_reason"]
-    assert [call.function.arguments for call in whole.choices[0].message.tool_calls or ()] == [
-        call["function"]["arguments"] for call in expected["choices"][0]["message"].get("tool_calls", ())
-    ]
+    for got, told in zip(whole.choices, expected["choices"], strict=True):
+        assert got.index == told["index"]
+        assert (got.message.content or "") == (told["message"]["content"] or "")
+        assert got.finish_reason == told["finish_reason"]
+        assert [call.function.arguments for call in got.message.tool_calls or ()] == [
+            call["function"]["arguments"] for call in told["message"].get("tool_calls", ())
+        ]
     if include_usage:
         assert whole.usage.model_dump(exclude_none=True) == expected["usage"]
 
 
-@for_all(answers())
+@for_all(answers(choices=3))
 def test_a_whole_answer_is_read_by_us_and_by_the_official_client(events):
     body = encode_response(events, id="chatcmpl-1", model="auto", created=1, logprobs=True, top_logprobs=20)
     body = json.loads(json.dumps(body))
     ChatCompletion.model_validate(body)
     assert body["edge"] == REPORT.to_json()
     assert body["model"] == "big"
-    assert decode_response(body) == joined(events)
+    assert gather(decode_response(body, 3)) == replace(gather(events), report=None)
+    assert gather(decode_response(body)).others == {}
+
+
+def test_each_choice_has_its_role_its_reason_and_its_calls():
+    sent = chunks(CHOICES, include_usage=True)
+    choices = [choice for chunk in sent for choice in chunk["choices"]]
+    for index, reason in enumerate(("stop", "length", "tool_calls")):
+        own = [choice for choice in choices if choice["index"] == index]
+        assert own[0]["delta"] == {"role": "assistant", "content": ""}
+        assert [choice["finish_reason"] for choice in own] == [None] * (len(own) - 1) + [reason]
+    assert [chunk["usage"] for chunk in sent if chunk["usage"]] == [
+        {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
+    ]
+    assert [("edge" in chunk) for chunk in sent] == [False] * (len(sent) - 1) + [True]
+    body = encode_response(CHOICES, id="chatcmpl-1", model="auto", created=1)
+    assert [(choice["index"], choice["finish_reason"]) for choice in body["choices"]] == [
+        (0, "stop"),
+        (1, "length"),
+        (2, "tool_calls"),
+    ]
+    assert [choice["message"]["content"] for choice in body["choices"]] == ["0: <PERSON_1>", "1: <PERSON_2> 😀", None]
+    assert body["usage"]["completion_tokens"] == 34
+
+
+def test_a_tool_call_shows_its_log_probabilities_like_text():
+    delta = ToolCallDelta(0, "call_1", "f", "{}", (TokenLogprob("{}", -0.5),))
+    (shown,) = chunks([delta], logprobs=True)[1]["choices"][0]["logprobs"]["content"]
+    body = encode_response([delta, Finish("tool_calls")], id="1", model="m", created=1, logprobs=True)
+    assert body["choices"][0]["logprobs"]["content"] == [shown]
+    assert (shown["token"], shown["logprob"]) == ("{}", -0.5)
 
 
 @pytest.mark.parametrize("include_usage", [True, False])
@@ -146,6 +189,19 @@ def test_a_provider_may_be_untidy():
     ) == [ReasoningDelta("hm"), TextDelta("h"), TextDelta("i"), Finish("length", Usage(3, 2))]
 
 
+def test_a_choice_that_nobody_asked_for_is_dropped_and_one_that_breaks_off_is_a_cut():
+    for index in (2, 9, 10**9, -1):
+        item = {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}]}
+        sse = [SseEvent(json.dumps(each)) for each in (item, chunk({"content": "hi"}, "stop"))]
+        assert decoded(StreamDecoder(2), sse) == [TextDelta("hi"), Finish("stop")]
+    half = SseEvent(json.dumps({"choices": [{"index": 1, "delta": {"content": "x"}}]}))
+    decoder = StreamDecoder(2)
+    assert decoder.feed(half) == [OtherChoice(1, TextDelta("x"))]
+    decoder.feed(SseEvent(json.dumps(chunk({"content": "hi"}, "stop"))))
+    with pytest.raises(Unavailable, match="in the middle"):
+        decoder.feed(SseEvent("[DONE]"))
+
+
 def test_usage_and_done_may_be_missing():
     assert feed(chunk({"content": "hi"}), chunk({}, "stop")) == [TextDelta("hi"), Finish("stop")]
 
@@ -185,6 +241,8 @@ def test_tool_calls_without_an_index_are_told_apart_by_their_ids():
         (["[]"], "provider_error", "could not be read"),
         ([{"choices": "SECRET"}], "provider_error", "could not be read"),
         ([chunk({"content": {"SECRET": 1}})], "provider_error", "could not be read"),
+        ([{"choices": [{"index": float("inf")}]}], "provider_error", "could not be read"),
+        ([{"choices": [{"index": "SECRET"}]}], "provider_error", "could not be read"),
     ],
 )
 def test_a_provider_s_failure_is_told_without_its_words(items, code, said):

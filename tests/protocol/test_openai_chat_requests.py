@@ -130,6 +130,14 @@ def test_every_option_is_read():
     assert decoded.conversation.response_format == ResponseFormat("json_schema", "x", {"a": 1}, strict=True)
 
 
+def test_several_answers_may_be_asked_for():
+    assert decode_request(request(n=8)).conversation.sampling == Sampling(n=8)
+    assert encode_request(decode_request(request(n=3)).conversation, "m", stream=True)["n"] == 3
+    assert "n" not in encode_request(decode_request(request(n=1)).conversation, "m", stream=True)
+    with pytest.raises(InvalidRequest, match="from 1 to 8"):
+        decode_request(request(n=9))
+
+
 @pytest.mark.parametrize("option", ["temperature", "stop", "tools", "seed", "stream", "n", "edge", "model", "logprobs"])
 def test_null_means_absent(option):
     assert decode_request(request(**{option: None})) == decode_request(request())
@@ -175,7 +183,8 @@ def test_null_means_absent(option):
         (request(temperature="0"), "temperature", "invalid_type"),
         (request(temperature=True), "temperature", "invalid_type"),
         (request(top_p=-0.1), "top_p", "invalid_value"),
-        (request(n=2), "n", "unsupported_value"),
+        (request(n=9), "n", "invalid_value"),
+        (request(n=1.5), "n", "invalid_type"),
         (request(n=0), "n", "invalid_value"),
         (request(max_tokens=0), "max_tokens", "invalid_value"),
         (request(max_completion_tokens=1.5), "max_completion_tokens", "invalid_type"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -22,8 +23,10 @@ from cloud_bridge.protocol.conversation import (
 )
 from cloud_bridge.protocol.events import (
     AnswerEvent,
+    ChoiceEvent,
     Event,
     Finish,
+    OtherChoice,
     ReasoningDelta,
     TextDelta,
     TokenLogprob,
@@ -95,7 +98,7 @@ def rounds(draw: st.DrawFn, *, errors: bool) -> list[Message]:
     return [draw(users), answer, *results]
 
 
-def sampling(*, anthropic: bool) -> st.SearchStrategy[Sampling]:
+def sampling(*, anthropic: bool, choices: int) -> st.SearchStrategy[Sampling]:
     none = st.none()
     limit = none | st.integers(1, 10**6)
     p = none | st.floats(0, 1)
@@ -105,13 +108,15 @@ def sampling(*, anthropic: bool) -> st.SearchStrategy[Sampling]:
     penalty = none | st.floats(-2, 2)
     warmth = none | st.floats(0, 2)
     return st.builds(
-        Sampling, limit, warmth, p, none | st.integers(0, 100), p, penalty, penalty, none | st.integers(-5, 5), stops
+        *(Sampling, limit, warmth, p, none | st.integers(0, 100), p, penalty, penalty, none | st.integers(-5, 5)),
+        stops,
+        n=st.integers(1, choices),
     ) | st.builds(Sampling, logprobs=st.just(value=True), top_logprobs=st.integers(0, 20))
 
 
 @st.composite
-def conversations(draw: st.DrawFn, *, anthropic: bool = False) -> Conversation:
-    """Conversations that the format can say without loss."""
+def conversations(draw: st.DrawFn, *, anthropic: bool = False, choices: int = 8) -> Conversation:
+    """Conversations that the format can say without loss, to which up to so many answers are wanted."""
     messages = [draw(systems)] if draw(st.booleans()) else []
     for turns in draw(st.lists(rounds(errors=anthropic), max_size=2)):
         messages += turns
@@ -124,7 +129,7 @@ def conversations(draw: st.DrawFn, *, anthropic: bool = False) -> Conversation:
     wanted = draw(st.just(ResponseFormat()) | st.builds(ResponseFormat, st.just("json_schema"), schema=schemas))
     if anthropic and wanted.schema is not None:
         wanted = ResponseFormat("json_schema", schema=wanted.schema, strict=True)
-    return Conversation(tuple(messages), tools, choice, wanted, draw(sampling(anthropic=anthropic)))
+    return Conversation(tuple(messages), tools, choice, wanted, draw(sampling(anthropic=anthropic, choices=choices)))
 
 
 logprobs = st.builds(
@@ -139,15 +144,43 @@ finishes = st.builds(Finish, reasons, st.builds(Usage, st.integers(0, 10**6), st
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> list[AnswerEvent]:
-    """A stream of events as the agent sends it, the report last."""
-    events: list[AnswerEvent] = list(draw(st.lists(st.builds(ReasoningDelta, some_text), max_size=2)))
+def contents(draw: st.DrawFn) -> list[ChoiceEvent]:
+    """What a choice says, without its finish."""
+    events: list[ChoiceEvent] = list(draw(st.lists(st.builds(ReasoningDelta, some_text), max_size=2)))
     events += draw(st.lists(text_deltas, max_size=4))
     for index, call in enumerate(draw(st.lists(calls, max_size=2))):
         cut = draw(st.integers(0, len(call.arguments)))
-        events.append(ToolCallDelta(index, call.id, call.name, call.arguments[:cut]))
+        tokens = draw(st.lists(logprobs, max_size=2).map(tuple))
+        events.append(ToolCallDelta(index, call.id, call.name, call.arguments[:cut], tokens))
         events.append(ToolCallDelta(index, arguments=call.arguments[cut:]))
+    return events
+
+
+@st.composite
+def answers(draw: st.DrawFn, *, choices: int = 1) -> list[AnswerEvent]:
+    """A stream of events as the agent sends it, of up to so many choices, interleaved; the report last."""
+    events: list[AnswerEvent] = list(draw(contents()))
+    for index in range(1, draw(st.integers(1, choices))):
+        other = [*draw(contents()), Finish(draw(reasons))]
+        places = sorted(draw(st.integers(0, len(events))) for _ in other)
+        for place, event in reversed([*zip(places, other, strict=True)]):
+            events.insert(place, OtherChoice(index, event))
     return [*events, draw(finishes), REPORT]
+
+
+CHOICES: list[AnswerEvent] = [
+    OtherChoice(1, TextDelta("1: <PERS")),
+    TextDelta("0: <PERS"),
+    OtherChoice(2, ToolCallDelta(0, "call_1", "look_up", '{"a": "<PER')),
+    TextDelta("ON_1>"),
+    OtherChoice(1, TextDelta("ON_2> 😀")),
+    OtherChoice(1, Finish("length")),
+    OtherChoice(2, ToolCallDelta(0, arguments='SON_1>"}')),
+    OtherChoice(2, Finish("tool_calls")),
+    Finish("stop", Usage(12, 34)),
+    REPORT,
+]
+"""Three answers to one request."""
 
 
 ANSWER: list[AnswerEvent] = [
@@ -165,7 +198,17 @@ ANSWER: list[AnswerEvent] = [
 
 
 def joined(events: Iterable[AnswerEvent], *, with_logprobs: bool = True) -> list[AnswerEvent]:
-    """The same answer in as few deltas as can be; without the report."""
+    """The same answer in as few deltas as can be, choice by choice, the first one last; without the report."""
+    by_choice: dict[int, list[AnswerEvent]] = {}
+    for event in events:
+        index, plain = (event.index, event.event) if isinstance(event, OtherChoice) else (0, event)
+        by_choice.setdefault(index, []).append(plain)
+    first = _joined(by_choice.pop(0, []), with_logprobs=with_logprobs)
+    others = {index: _joined(by_choice[index], with_logprobs=with_logprobs) for index in sorted(by_choice)}
+    return [*(OtherChoice(index, event) for index, events in others.items() for event in events), *first]
+
+
+def _joined(events: Iterable[AnswerEvent], *, with_logprobs: bool) -> list[AnswerEvent]:
     merged: list[AnswerEvent] = []
     for event in events:
         last = merged[-1] if merged else None
@@ -177,11 +220,14 @@ def joined(events: Iterable[AnswerEvent], *, with_logprobs: bool = True) -> list
             case ReasoningDelta(), ReasoningDelta():
                 merged[-1] = ReasoningDelta(last.text + event.text)
             case ToolCallDelta(), ToolCallDelta() if last.index == event.index:
-                merged[-1] = ToolCallDelta(last.index, last.id, last.name, last.arguments + event.arguments)
+                merged[-1] = ToolCallDelta(
+                    last.index, last.id, last.name, last.arguments + event.arguments, last.logprobs + event.logprobs
+                )
             case _:
                 merged.append(event)
     if not with_logprobs:
-        merged = [TextDelta(event.text) if isinstance(event, TextDelta) else event for event in merged]
+        said = TextDelta | ToolCallDelta
+        merged = [replace(event, logprobs=()) if isinstance(event, said) else event for event in merged]
     return merged
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,19 @@ from edge_agent.models.store import ModelStore
 
 
 @pytest.fixture
-def edge_quantize(tmp_path: Path) -> Run:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home into whose models folder the command installs what it makes."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def edge_quantize(tmp_path: Path, home: Path) -> Run:
     """Run `edge-quantize` with these arguments in an empty folder."""
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "quantize.cli", *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        environ = {**os.environ, "EDGE_AGENT_HOME": str(home)}
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
 
     return run
 

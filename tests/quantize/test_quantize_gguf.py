@@ -15,23 +15,37 @@ import llama_cpp
 import pytest
 from quantize_command import Run, error_of, made_by
 
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.store import ModelStore
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("type_name", ["Q8_0", "Q4_K_M", "Q3_K_M"])
-def test_the_artifact_runs_and_its_manifest_is_true(edge_quantize: Run, smollm2: Path, type_name: str) -> None:
+def test_the_artifact_runs_and_its_manifest_is_true(
+    edge_quantize: Run, smollm2: Path, home: Path, tmp_path: Path, type_name: str
+) -> None:
     made = made_by(edge_quantize(smollm2, "--to", "gguf", "--type", type_name, "--json"))
     folder = Path(made["folder"])
-    assert folder.name == made["id"] == f"smollm2-135m-instruct-{type_name.lower()}"
+    assert made["id"] == f"smollm2-135m-instruct-{type_name.lower()}"
+    assert folder == home / "models" / made["id"]
+    assert list(folder.parent.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+    store = ModelStore(folder.parent, Catalog.load())
+    assert store.installed_llms() == [store.get(made["id"])]
+    store.verify()
     (file,) = made["files"]
     weights = folder / file["path"]
     assert file["size"] == weights.stat().st_size
     assert file["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert made["source"]["files"][0]["sha256"] == hashlib.sha256(smollm2.read_bytes()).hexdigest()
+    how = made["made"]
+    assert how["source"]["files"][0]["sha256"] == hashlib.sha256(smollm2.read_bytes()).hexdigest()
+    assert how["source"]["licence"] == "Apache-2.0"
+    assert "Hugging Face" in made["attribution"]
     assert (made["licence"], made["context_length"], made["parameters"]) == ("Apache-2.0", 8192, 134515008)
-    assert made["command"] == f"edge-quantize {smollm2.name} --to gguf --type {type_name}"
+    assert how["command"] == f"edge-quantize {smollm2.name} --to gguf --type {type_name}"
     # Rows of 576 are no multiple of the 256 that k-quants need, and the user is told.
-    assert bool(made["notes"]) == (type_name != "Q8_0")
+    assert bool(how["notes"]) == (type_name != "Q8_0")
     assert "Paris" in _answer(weights, "The capital of France is")
 
 
@@ -60,13 +74,14 @@ def test_a_truncated_source_leaves_nothing(edge_quantize: Run, smollm2: Path, tm
     assert list(tmp_path.iterdir()) == [cut]
 
 
-def test_a_model_that_llama_cpp_cannot_load_leaves_nothing(edge_quantize: Run, tmp_path: Path) -> None:
+def test_a_model_that_llama_cpp_cannot_load_leaves_nothing(edge_quantize: Run, home: Path, tmp_path: Path) -> None:
     hollow = tmp_path / "hollow.gguf"
     hollow.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(24))  # a sound header of no tensors and no keys
     error = error_of(edge_quantize(hollow, "--to", "gguf", "--json"))
     assert error["code"] in {"quantizer_failed", "quantizer_crashed", "model_unreadable"}
     assert "hollow.gguf" in error["message"]
     assert list(tmp_path.iterdir()) == [hollow]
+    assert list((home / "models").iterdir()) == []
 
 
 def test_an_error_is_one_line_and_names_the_way_out(edge_quantize: Run, smollm2: Path, tmp_path: Path) -> None:
@@ -79,24 +94,37 @@ def test_an_error_is_one_line_and_names_the_way_out(edge_quantize: Run, smollm2:
     assert line.endswith("Remove it, or name another with --out.")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-def test_ctrl_c_half_way_leaves_nothing(smollm2: Path, tmp_path: Path) -> None:
+def test_what_is_there_already_is_not_made_again(edge_quantize: Run, smollm2: Path, home: Path) -> None:
+    (home / "models" / "smollm2-135m-instruct-q8_0").mkdir(parents=True)
+    error = error_of(edge_quantize(smollm2, "--to", "gguf", "--type", "Q8_0", "--json"))
+    assert error["code"] == "already_exists"
+    assert "edge-agent models rm smollm2-135m-instruct-q8_0" in error["hint"]
+    error = error_of(edge_quantize(smollm2, "--to", "gguf", "--type", "Q4_1", "--json"))
+    assert error["code"] == "model_id_taken"
+    assert "edge-agent models pull smollm2-135m-instruct-q4_1" in error["hint"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_half_way_leaves_nothing(smollm2: Path, home: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "quantize.cli", str(smollm2), "--to", "gguf", "--type", "IQ4_XS"]
-    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE) as process:
+    environ = {**os.environ, "EDGE_AGENT_HOME": str(home)}
+    with subprocess.Popen(command, env=environ, start_new_session=True, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".*/*.gguf")) and time.monotonic() < deadline:
+        while not list(home.glob("models/.*/made/*.gguf")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert list(tmp_path.glob(".*/*.gguf"))
-        os.killpg(process.pid, signal.SIGINT)
+        assert list(home.glob("models/.*/made/*.gguf"))
+        assert ModelStore(home / "models", Catalog.load()).installed_llms() == []
+        os.killpg(process.pid, how)
         assert process.wait(30) == 130
-    assert list(tmp_path.iterdir()) == []
+    assert list((home / "models").iterdir()) == []
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare to make a small disk")
 def test_a_full_disk_is_seen_before_anything_is_written(smollm2: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = 'mount -t tmpfs -o size=20m tmpfs "$1" && cd "$1" && "$2" -m quantize.cli "$3" --to gguf --json; '
+    script = 'mount -t tmpfs -o size=20m tmpfs "$1" && cd "$1" && "$2" -m quantize.cli "$3" --to gguf --json --out x; '
     script += 'status=$?; ls -A "$1"; exit $status'
     command = ["unshare", "-rm", "sh", "-c", script, "sh", str(disk), sys.executable, str(smollm2)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
+from edge_agent.models.manifest import ModelId, RelativePath, parse
 from quantize import export_environment, gguf, manifest, mlx, onnx, source
 from quantize.artifact import building, check_space
 
@@ -50,6 +54,78 @@ def _gguf(path: Path) -> Path:
 )
 def test_a_name_loses_only_how_the_source_was_quantized(tmp_path: Path, file: str, name: str) -> None:
     assert source.find(str(_gguf(tmp_path / file))).name == name
+
+
+@pytest.mark.parametrize(
+    ("model_format", "type_name", "expected"),
+    [
+        ("gguf", "Q4_K_M", "some-model-q4_k_m"),
+        ("onnx", "int8", "some-model-onnx-int8"),
+        ("mlx", "8bit", "some-model-mlx-8bit"),
+    ],
+)
+def test_artifacts_of_one_source_never_clash(folder: Path, model_format: str, type_name: str, expected: str) -> None:
+    assert manifest.artifact_id(source.find(str(folder)), type_name, model_format) == expected
+
+
+@given(st.text(min_size=1).filter(lambda name: "/" not in name and "\0" not in name))
+def test_an_id_is_valid_whatever_the_source_is_called(name: str) -> None:
+    model_id = manifest.artifact_id(source.Source(Path("nowhere") / name, ()), "IQ3_XXS")
+    assert TypeAdapter(ModelId).validate_python(model_id) == model_id
+    assert TypeAdapter(RelativePath).validate_python(f"{model_id}.gguf")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("My  Model (v2)", "my-model-v2-f16"),
+        ("..", "model-f16"),
+        ("a..b", "a.b-f16"),
+        ("CON.x", "model-con.x-f16"),
+        ("m" * 300, "m" * 96 + "-f16"),
+    ],
+)
+def test_odd_names_become_plain_ones(name: str, expected: str) -> None:
+    assert manifest.artifact_id(source.Source(Path("nowhere") / name, ()), "F16") == expected
+
+
+def test_what_is_written_is_what_models_reads(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    for name in ("added.json", "model.safetensors", "tokenizer.json"):
+        (made / name).write_bytes(b"{}")
+    written = manifest.write(made, source.find(str(folder)), manifest.Made("llm", "mlx", "4bit", {"mlx": "1"}))
+    assert json.loads((made / "manifest.json").read_text()) == written
+    read = parse(written, "made")
+    assert [file.path for file in read.files] == ["model.safetensors", "added.json", "tokenizer.json"]
+    assert (read.id, read.format, read.licence) == ("some-model-mlx-4bit", "mlx", "unknown")
+    assert read.made is not None
+    assert read.made.source.name == "Some-Model"
+    assert read.made.source.licence is None
+    assert read.context_length == manifest.ASSUMED_CONTEXT
+    assert "2048 tokens are assumed" in read.made.notes[0]
+
+
+def test_the_makers_are_named_however_often_a_model_is_converted(folder: Path, tmp_path: Path) -> None:
+    (folder / "manifest.json").write_text('{"attribution": "The makers", "licence": "MIT", "files": []}')
+    for name in ("once", "twice"):
+        made = tmp_path / name
+        made.mkdir()
+        for needed in ("config.json", "tokenizer.json", "model.safetensors"):
+            (made / needed).write_bytes((folder / needed).read_bytes())
+        written = manifest.write(made, source.find(str(folder)), manifest.Made("llm", "mlx", "8bit", {"mlx": "1"}))
+        assert written["attribution"] == "The makers; converted here with edge-quantize"
+        assert written["licence"] == "MIT"
+        folder = made
+
+
+def test_a_file_that_no_manifest_may_name_is_refused(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "odd name.bin").write_bytes(b"x")
+    with pytest.raises(Broken, match=r"files\.0\.path"):
+        manifest.write(made, source.find(str(folder)), manifest.Made("llm", "onnx", "int8", {}))
+    assert not (made / "manifest.json").exists()
 
 
 def test_a_folder_is_described_by_the_files_that_decide(folder: Path) -> None:
@@ -104,6 +180,8 @@ def test_the_licence_comes_from_the_model_card(folder: Path) -> None:
 
 def test_the_licence_comes_from_the_manifest_beside_the_weights(tmp_path: Path) -> None:
     path = _gguf(tmp_path / "m.gguf")
+    (tmp_path / "manifest.json").write_text('{"licence": "unknown", "files": [{"path": "m.gguf"}]}')
+    assert manifest.licence_of(source.find(str(path))) is None
     (tmp_path / "manifest.json").write_text('{"licence": "MIT", "files": [{"path": "m.gguf"}]}')
     assert manifest.licence_of(source.find(str(path))) == "MIT"
     other = _gguf(tmp_path / "other.gguf")

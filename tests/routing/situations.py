@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from cloud_bridge.protocol.problems import Broken
+from cloud_bridge.protocol.problems import Broken, InvalidRequest
 from cloud_bridge.protocol.report import Intent
 from edge_agent.routing.situation import Situation
 
@@ -20,6 +20,12 @@ intents = st.builds(
 )
 privacy_problems = st.builds(
     Broken, st.just("The detector failed."), code=st.just("detector_failed"), hint=st.just("Look at doctor.")
+)
+cloud_refusals = st.builds(
+    InvalidRequest,
+    st.just("Nobody can be asked this."),
+    code=st.just("unsupported_value"),
+    hint=st.just("Leave it out."),
 )
 situations = st.builds(
     Situation,
@@ -38,6 +44,7 @@ situations = st.builds(
     entity_types=st.frozensets(st.sampled_from(TYPES)),
     never_leave=st.frozensets(st.sampled_from(TYPES)),
     privacy_problem=st.none() | privacy_problems,
+    cloud_refusal=st.none() | cloud_refusals,
     defer=st.sampled_from(["never", "allow", "always"]),
     calibrated=st.booleans(),
     threshold=chances,

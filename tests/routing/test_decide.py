@@ -79,6 +79,7 @@ def test_without_an_encoder_the_device_tries_first() -> None:
         ({"entity_types": SECRET}, "privacy:never_leave:US_SSN"),
         ({"privacy_problem": Broken("It failed.", code="detector_failed")}, "privacy:failed:detector_failed"),
         ({"cloud_configured": False}, "cloud:not_configured"),
+        ({"cloud_refusal": InvalidRequest("No.", code="unsupported_value")}, "cloud:refused:unsupported_value"),
         ({"usd_per_day": 1.0, "spent_today_usd": 1.0}, "budget:exhausted"),
         ({"usd_per_day": 1.0, "spent_today_usd": 0.9, "cost_estimate_usd": 0.2}, "budget:exhausted"),
         ({"max_cost_usd": 0.01, "cost_estimate_usd": 0.02}, "budget:max_cost_usd"),
@@ -115,6 +116,11 @@ def test_only_the_types_that_must_not_leave_are_named() -> None:
     assert "PERSON" not in str(decision.problem)
 
 
+def test_where_nobody_can_be_asked_this_the_reason_is_told() -> None:
+    refusal = InvalidRequest("One answer at a time.", code="unsupported_value", hint="Leave 'n' out.", param="n")
+    assert decide(replace(OPEN, requested_model="cloud", cloud_refusal=refusal)).problem is refusal
+
+
 def test_where_masking_failed_its_own_problem_is_raised() -> None:
     failure = Broken("It failed.", code="detector_failed", hint="Run: edge-agent doctor")
     assert decide(replace(OPEN, requested_model="cloud", privacy_problem=failure)).problem is failure
@@ -123,7 +129,6 @@ def test_where_masking_failed_its_own_problem_is_raised() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"needs_tools": True}, "capability:tools"),
         ({"prompt_tokens_estimate": 9000}, "capability:context_length"),
         ({"local_model": None}, "capability:no_local_model"),
     ],
@@ -138,7 +143,6 @@ def test_what_the_local_model_cannot_do_goes_to_the_cloud(change: dict[str, obje
 @pytest.mark.parametrize(
     ("change", "kind", "code"),
     [
-        ({"needs_tools": True}, InvalidRequest, "unsupported_locally"),
         ({"prompt_tokens_estimate": 9000}, InvalidRequest, "context_length_exceeded"),
         ({"local_available": False}, Unavailable, "no_local_model"),
     ],
@@ -151,7 +155,20 @@ def test_without_a_cloud_what_the_local_model_cannot_do_is_a_clear_error(
 
 
 def test_where_only_a_secret_closes_the_cloud_the_secret_is_the_error() -> None:
-    problem_of(decide(replace(OPEN, needs_tools=True, entity_types=SECRET)), NeverLeaves, "never_leaves")
+    problem_of(decide(replace(OPEN, prompt_tokens_estimate=9000, entity_types=SECRET)), NeverLeaves, "never_leaves")
+
+
+def test_tools_are_used_by_the_cloud_where_it_may_be_asked_and_else_here() -> None:
+    tools = replace(OPEN, intent=GREETING, needs_tools=True)
+    assert decide(tools).route == "cloud"
+    assert decide(tools).reasons == ("requested:auto", "tools:cloud_preferred")
+    for asked in (
+        replace(tools, requested_model="local"),
+        replace(tools, cloud_configured=False),
+        replace(tools, entity_types=SECRET),
+        tools.without_cloud(),
+    ):
+        assert decide(asked).route == "local"
 
 
 def test_a_local_model_asked_for_by_id_runs_and_is_final() -> None:
@@ -180,7 +197,7 @@ def test_offline_the_request_says_what_becomes_of_it(requested: str) -> None:
 
 
 def test_offline_what_the_local_model_cannot_do_may_be_queued() -> None:
-    offline = replace(OPEN, needs_tools=True).without_cloud()
+    offline = replace(OPEN, prompt_tokens_estimate=9000).without_cloud()
     assert '"defer": "always"' in problem_of(decide(offline), Unavailable, "cloud_unreachable").hint
     assert decide(replace(offline, defer="always")).route == "queued"
 

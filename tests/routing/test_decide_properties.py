@@ -31,6 +31,7 @@ def test_nothing_leaves_that_must_not(situation: Situation, confidence: float) -
         situation.entity_types & situation.never_leave
         or situation.cloud_policy == "never"
         or situation.privacy_problem is not None
+        or situation.cloud_refusal is not None
         or not situation.cloud_configured
     )
     for decision in both(situation, confidence):
@@ -55,11 +56,7 @@ def test_an_unreachable_cloud_is_never_chosen(situation: Situation, confidence: 
 @given(situations, chances)
 def test_a_local_model_is_never_chosen_for_what_it_cannot_do(situation: Situation, confidence: float) -> None:
     limit = situation.local_context_length
-    cannot = (
-        not situation.local_available
-        or situation.needs_tools
-        or (limit is not None and situation.prompt_tokens_estimate > limit)
-    )
+    cannot = not situation.local_available or (limit is not None and situation.prompt_tokens_estimate > limit)
     for decision in both(situation, confidence):
         assert not (cannot and decision.route == "local")
 

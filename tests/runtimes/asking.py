@@ -10,8 +10,9 @@ from typing import Any
 
 from cloud_bridge.protocol.conversation import Conversation, Message, ResponseFormat, Sampling, Text
 from cloud_bridge.protocol.events import Finish, TextDelta, TokenLogprob
-from edge_agent.runtimes.llama_cpp import LlamaCppRuntime
-from edge_agent.runtimes.runtime import LlmSpec, Runtime
+from edge_agent.models.engines import LlmFormat
+from edge_agent.runtimes.runtime import ModelSpec, Runtime
+from edge_agent.runtimes.worker_runtime import WorkerRuntime
 
 SMALL = "smollm2-135m-instruct-q4_1"
 
@@ -48,13 +49,23 @@ def model_file(models_home: Path, model_id: str = SMALL) -> Path:
     return path
 
 
-def spec(path: Path, *, model_id: str = SMALL, context_length: int = 2048, ram_mb: int = 300) -> LlmSpec:
-    return LlmSpec(model_id, path, context_length, ram_mb)
+def spec(
+    path: Path,
+    *,
+    model_id: str = SMALL,
+    model_format: LlmFormat = "gguf",
+    context_length: int = 2048,
+    parallel: int = 8,
+    threads: int = 0,
+    ram_mb: int = 300,
+    max_waiting: int = 64,
+) -> ModelSpec:
+    return ModelSpec(model_id, path, model_format, context_length, parallel, threads, ram_mb, max_waiting)
 
 
 @asynccontextmanager
-async def running(found: LlmSpec) -> AsyncIterator[LlamaCppRuntime]:
-    runtime = LlamaCppRuntime(found)
+async def running(found: ModelSpec) -> AsyncIterator[WorkerRuntime]:
+    runtime = WorkerRuntime(found)
     try:
         yield runtime
     finally:

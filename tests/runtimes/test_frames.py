@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
-from edge_agent.runtimes.frames import FrameDecoder, FrameError, encode_frame
-from edge_agent.runtimes.problem_frames import problem_from_json, problem_to_json
+from edge_agent.runtimes.worker.frames import FrameDecoder, FrameError, encode_frame
+from edge_agent.runtimes.worker.problem_frames import problem_from_json, problem_to_json
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

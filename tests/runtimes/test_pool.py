@@ -1,92 +1,22 @@
+"""The pool: loading on demand, keeping warm, making room."""
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
+import psutil
 import pytest
 
-from cloud_bridge.protocol.conversation import Conversation
-from cloud_bridge.protocol.events import Event, Finish, TextDelta
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Unavailable
-from edge_agent.runtimes.llama_cpp import LlamaCppRuntime
 from edge_agent.runtimes.pool import Pool
-from edge_agent.runtimes.runtime import LlmSpec
+from edge_agent.runtimes.runtime import ModelSpec
+from edge_agent.runtimes.worker_runtime import WorkerRuntime
 from tests.runtimes.asking import answer, asking, model_file, spec
+from tests.runtimes.staged_pool import Stage, Staged
 
 pytestmark = pytest.mark.anyio
 
 HI = asking("hi")
-
-
-class Staged:
-    """A runtime that answers when it is told to."""
-
-    def __init__(self, found: LlmSpec, log: list[str]) -> None:
-        self.spec = found
-        self.log = log
-        self.go = asyncio.Event()
-        self.go.set()
-        self.broken = False
-
-    @property
-    def model_id(self) -> str:
-        return self.spec.model_id
-
-    @property
-    def context_length(self) -> int:
-        return self.spec.context_length
-
-    async def ensure_ready(self) -> None:
-        if self.broken:
-            raise Broken("no", code="model_unreadable")
-        await asyncio.sleep(0)
-
-    async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
-        yield TextDelta("a")
-        await self.go.wait()
-        yield Finish()
-
-    async def count(self, conversation: Conversation) -> int:
-        return 1
-
-    async def close(self) -> None:
-        await asyncio.sleep(0)
-        self.log.append(f"-{self.model_id}")
-
-
-class Stage:
-    """A pool of staged runtimes with a clock of its own."""
-
-    def __init__(self, *, budget: int = 100, keep_alive_s: float = 60, busy_wait_s: float = 0.05) -> None:
-        self.now = 0.0
-        self.log: list[str] = []
-        self.made: dict[str, Staged] = {}
-        self.sizes = {"a": 40, "b": 40, "c": 40, "huge": 101}
-        self.slept: asyncio.Queue[float] = asyncio.Queue()
-        self.wake = asyncio.Semaphore(0)
-        self.pool = Pool(
-            self._spec, budget, keep_alive_s,
-            make=self._make, clock=lambda: self.now, sleep=self._sleep, busy_wait_s=busy_wait_s,
-        )  # fmt: skip
-
-    def _spec(self, model_id: str) -> LlmSpec:
-        if model_id not in self.sizes:
-            raise NotFound("no such model", code="unknown_model")
-        return LlmSpec(model_id, Path("unused"), 100, self.sizes[model_id])
-
-    def _make(self, found: LlmSpec) -> Staged:
-        self.log.append(f"+{found.model_id}")
-        self.made[found.model_id] = Staged(found, self.log)
-        return self.made[found.model_id]
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.put_nowait(seconds)
-        await self.wake.acquire()
-
-    @property
-    def names(self) -> set[str]:
-        return {each.model_id for each in self.pool.loaded()}
 
 
 @pytest.fixture
@@ -156,6 +86,7 @@ async def test_what_can_never_fit_is_refused_with_numbers(stage):
     assert caught.value.code == "model_too_large"
     assert "101" in caught.value.message
     assert "100" in caught.value.message
+    assert "models.ram_budget_mb` to 101" in caught.value.hint
     assert stage.log == []
 
 
@@ -199,7 +130,7 @@ async def test_a_model_at_work_is_not_idle(stage):
 async def test_a_model_that_does_not_load_takes_no_room(stage):
     make = stage._make
 
-    def broken(found: LlmSpec) -> Staged:
+    def broken(found: ModelSpec) -> Staged:
         made = make(found)
         made.broken = found.model_id == "a"
         return made
@@ -221,10 +152,10 @@ async def test_a_closed_pool_loads_nothing(stage):
 @pytest.mark.slow
 async def test_real_models_take_turns_within_the_budget(models_home):
     path = model_file(models_home)
-    made: list[LlamaCppRuntime] = []
+    made: list[WorkerRuntime] = []
 
-    def make(found: LlmSpec) -> LlamaCppRuntime:
-        made.append(LlamaCppRuntime(found))
+    def make(found: ModelSpec) -> WorkerRuntime:
+        made.append(WorkerRuntime(found))
         return made[-1]
 
     pool = Pool(lambda model_id: spec(path, model_id=model_id, ram_mb=300), 400, 300, make=make)
@@ -234,6 +165,9 @@ async def test_real_models_take_turns_within_the_budget(models_home):
             assert got.text
             assert [each.model_id for each in pool.loaded()] == [model_id]
         assert [runtime.pid is None for runtime in made] == [True, True, False]
+        pid = made[-1].pid
+        assert psutil.pid_exists(pid)
+        await pool.unload("one")
+        assert not psutil.pid_exists(pid)  # its memory is the system's again
     finally:
         await pool.close()
-    assert made[-1].pid is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.runtimes.slots import Slot, common_prefix, place
+from edge_agent.runtimes.engine.slots import Slot, common_prefix, place
 
 token_lists = st.lists(st.integers(0, 2), max_size=12)
 

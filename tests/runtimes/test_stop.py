@@ -5,9 +5,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_bridge.protocol.events import TokenLogprob
-from edge_agent.runtimes.answer_text import AnswerText
-from edge_agent.runtimes.stop import StopHolder
+from cloud_bridge.protocol.events import TextDelta, TokenLogprob
+from cloud_bridge.protocol.gathered import gather
+from edge_agent.runtimes.chat.answer_text import AnswerText
+from edge_agent.runtimes.chat.stop import StopHolder
 
 texts = st.text("abé€", max_size=30)
 stops = st.lists(st.text("abé€", min_size=1, max_size=4), max_size=3)
@@ -57,25 +58,29 @@ def test_every_token_is_covered_by_exactly_one_delta_and_no_character_is_broken(
     data = text.encode()
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     answer = AnswerText(stop_strings)
-    deltas = []
+    events = []
     for index, piece in enumerate(pieces):
-        deltas.append(answer.add(piece, TokenLogprob(str(index), -float(index))))
+        events += answer.add(piece, TokenLogprob(str(index), -float(index)))
         if answer.stopped:
             break
-    deltas.append(answer.end())
-    shown = "".join(delta.text for delta in deltas if delta)
-    covered = [logprob.token for delta in deltas if delta for logprob in delta.logprobs]
-    assert covered == [str(index) for index in range(len(covered))]
-    assert text.startswith(shown)
+    events += answer.end()
+    whole = gather(events)
+    assert [logprob.token for logprob in whole.logprobs] == [str(index) for index in range(len(whole.logprobs))]
+    assert text.startswith(whole.text)
+    assert answer.finish_reason(cut=False) == "stop"
     if not answer.stopped:
-        assert shown == text
-        assert len(covered) == len(pieces)
+        assert whole.text == text
+        assert len(whole.logprobs) == len(pieces)
 
 
 def test_bytes_that_never_become_a_character_are_replaced_not_lost():
     answer = AnswerText()
-    assert answer.add(b"\xe2\x82", TokenLogprob("?", -math.e)) is None
-    rest = answer.end()
-    assert rest is not None
-    assert rest.text == "\N{REPLACEMENT CHARACTER}"
-    assert len(rest.logprobs) == 1
+    assert answer.add(b"\xe2\x82", TokenLogprob("?", -math.e)) == []
+    assert answer.end() == [TextDelta("\N{REPLACEMENT CHARACTER}", (TokenLogprob("?", -math.e),))]
+
+
+def test_a_token_without_text_is_covered_all_the_same():
+    answer = AnswerText()
+    assert answer.add(b"", TokenLogprob("<x>", -1.0)) == []
+    assert answer.end() == [TextDelta("", (TokenLogprob("<x>", -1.0),))]
+    assert answer.finish_reason(cut=True) == "length"

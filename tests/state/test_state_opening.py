@@ -20,7 +20,7 @@ from edge_agent.state.state import State
 
 def test_each_migration_is_recorded(state: State, home: Path) -> None:
     db = Database(str(home / "state.db"))
-    assert [migration.name for migration in migrations.SCHEMA.applied(db)] == ["m001_log", "m002_views"]
+    assert [migration.name for migration in migrations.schema().applied(db)] == ["m001_log", "m002_views"]
     db.close()
     assert migrations.backups(home / "state.db") == []  # nothing to lose yet
 
@@ -28,7 +28,7 @@ def test_each_migration_is_recorded(state: State, home: Path) -> None:
 def test_an_older_database_is_brought_forward_after_a_copy(home: Path, tmp_path: Path) -> None:
     path = home / "state.db"
     db = connect(path)
-    migrations.SCHEMA.apply(db, stop_before="m002_views")
+    migrations.schema().apply(Database(db), stop_before="m002_views")
     db.close()
     with State.open(path, KeyRing(b"m" * 32)) as state:
         state.append("hello", "s", {})
@@ -45,7 +45,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(home: Path) -> Non
     db.execute("CREATE TABLE sessions (surprise TEXT)")
     with pytest.raises(sqlite3.OperationalError):
         migrations.migrate(db, home / "state.db")
-    assert set(db.table_names()) == {"sessions"}
+    assert set(Database(db).table_names()) == {"sessions"}
     db.close()
 
 

@@ -58,6 +58,18 @@ def test_a_poison_job_is_set_aside_with_its_reason_and_blocks_nothing(state: Sta
     assert state.count_jobs() == {"queued": 0, "sending": 1, "done": 0, "failed": 1, "dropped": 0}
 
 
+def test_deferred_jobs_are_listed_page_by_page_the_newest_first(state: State, escalation: Any, talk: Any) -> None:
+    request = state.accept_request("s", talk("hi"))
+    ids = [
+        state.enqueue(escalation(f"k{n}"), "in_flight" if n == 1 else "offline", request_id=request, sending=n == 1).id
+        for n in range(4)
+    ]
+    a, _answered_at_once, b, c = ids
+    assert [job.id for job in state.newest_deferred_jobs(2)] == [c, b]
+    assert [job.id for job in state.newest_deferred_jobs(2, before=b)] == [a]
+    assert state.newest_deferred_jobs(2, before=a) == []
+
+
 def test_a_job_can_be_dropped_unless_it_is_on_its_way_or_done(state: State, queue: Any) -> None:
     a1, a2, a3 = queue("a"), queue("a"), queue("a")
     state.drop_job(a2)

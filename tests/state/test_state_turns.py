@@ -25,6 +25,18 @@ def test_a_turn_is_there_from_the_moment_it_is_accepted(state: State, open_at: A
     assert state.sessions()[0].turns == 1
 
 
+def test_sessions_are_listed_page_by_page_the_newest_first(state: State, talk: Any) -> None:
+    for name in ("a", "b", "c", "a"):
+        state.accept_request(name, talk("hi"))
+    listed = [session.id for session in state.sessions()]
+    assert sorted(listed) == ["a", "b", "c"]
+    first = state.sessions(limit=2)
+    assert [session.id for session in first] == listed[:2]
+    assert [session.id for session in state.sessions(limit=2, before=first[-1].id)] == listed[2:]
+    with pytest.raises(NotFound):
+        state.sessions(before="nobody")
+
+
 def test_a_report_is_taken_as_it_is(state: State, talk: Any) -> None:
     request_id = state.accept_request("s", talk("hi"))
     decided = Report(state.new_id(), "s", "t" * 32, "cloud", ("requested",), cost_usd=0.5, provider="p")

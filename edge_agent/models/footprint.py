@@ -1,0 +1,204 @@
+"""How much memory a language model takes once it is loaded, known from its files before anything is loaded.
+
+    all = fixed (process, libraries, vocabulary, weights, a step's activations)
+        + tokens of context x per_token (keys and values, and what a step reads of them)
+        + sequences at once x per_sequence (logits)
+
+Each is an upper bound of what was measured (`tests/models/test_footprint.py` compares), for a step of 512 tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud_bridge.protocol.problems import Broken
+from edge_agent.models import gguf_header, hf_folder
+from edge_agent.models.engines import LlmFormat
+from edge_agent.models.gguf_header import GgufHeader
+
+MIB = 2**20
+_STEP_TOKENS = 512
+_CELLS_AT_ONCE = 256
+"""Runtimes make room for the context in blocks of this many tokens."""
+
+_LLAMA_PROCESS = 64 * MIB
+_LLAMA_TOKEN_BYTES = 960
+"""A token of the vocabulary: a third in llama.cpp, the rest in llguidance, once a grammar was asked for."""
+
+_SPLIT = re.compile(r"(.*)-00001-of-(\d{5})\.gguf")
+
+_ONNX_PROCESS = 80 * MIB
+_ONNX_LOADING = 64 * MIB
+_ONNX_READ_TOKENS = 128
+_MLX_PROCESS = 96 * MIB
+_TOKENIZER_EXPANSION = 17
+"""Times its tokenizer.json that the tokenizers library takes resident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Resident memory in bytes, and `context_length`: the most tokens of context that the model was made for.
+
+    `loading`: what it takes while it is being loaded, where that is more than `fixed`.
+    """
+
+    fixed: int
+    per_token: int
+    per_sequence: int
+    context_length: int
+    loading: int = 0
+
+    def mb(self, context_length: int, parallel: int) -> int:
+        """MiB resident at most, with so many tokens of context for `parallel` sequences together."""
+        cells = -(-min(context_length, self.context_length) // _CELLS_AT_ONCE) * _CELLS_AT_ONCE
+        running = self.fixed + cells * self.per_token + parallel * self.per_sequence
+        return -(-max(running, self.loading) // MIB)
+
+    def largest_context(self, budget_mb: int, parallel: int) -> int:
+        """The most tokens of context that fit into `budget_mb`: a multiple of 256, or all that the model has, or 0."""
+        if self.loading > budget_mb * MIB:
+            return 0
+        room = budget_mb * MIB - self.fixed - parallel * self.per_sequence
+        cells = max(0, room) // max(1, self.per_token) // _CELLS_AT_ONCE * _CELLS_AT_ONCE
+        return min(cells, self.context_length)
+
+
+class Footprints:
+    """Footprints of files, each read once and again when the file has changed. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, ...], Footprint]] = {}
+
+    def of(self, path: Path, model_format: LlmFormat) -> Footprint:
+        """As `footprint`. Cheap for a file that is known."""
+        try:
+            state = path.stat()
+        except OSError:
+            return footprint(path, model_format)  # which raises what there is to say
+        signature = (state.st_mtime_ns, state.st_size, state.st_ino)
+        known = self._known.get(path)
+        if known is None or known[0] != signature:
+            known = self._known[path] = (signature, footprint(path, model_format))
+        return known[1]
+
+
+def footprint_mb(path: Path, model_format: LlmFormat, context_length: int, parallel: int) -> int:
+    """MiB that the model takes resident at most, with so many tokens of context for `parallel` sequences together.
+
+    Raises as `footprint` does.
+    """
+    return footprint(path, model_format).mb(context_length, parallel)
+
+
+def footprint(path: Path, model_format: LlmFormat) -> Footprint:
+    """What the model whose main file is at `path` takes. Blocks, for a fraction of a second; loads nothing.
+
+    Raises Broken code "model_file_missing" | "model_truncated" | "model_unreadable".
+    """
+    match model_format:
+        case "gguf":
+            return _of_gguf(path, gguf_header.check(path))
+        case "onnx":
+            return _of_onnx(path)
+        case "mlx":
+            return _of_mlx(path)
+
+
+def _of_gguf(path: Path, header: GgufHeader) -> Footprint:
+    """llama.cpp keeps keys and values in 16 bits, and reserves the buffers of its largest step when it starts."""
+    has = _Dimensions(path, header.dimensions)
+    width = has.one("embedding_length")
+    heads = has.each_layer("attention.head_count")
+    kv_heads = has.each_layer("attention.head_count_kv", default=heads)
+    head_size = width // max(1, *heads)
+    key, value = has.one("attention.key_length", head_size), has.one("attention.value_length", head_size)
+    inner = max(
+        has.most("feed_forward_length", 0),
+        has.one("expert_feed_forward_length", 0) * has.one("expert_used_count", 1),
+    )
+    activations = _STEP_TOKENS * 4 * (3 * inner + 4 * max(width, max(heads) * key))
+    mask = _STEP_TOKENS * 2
+    logits = header.vocabulary * 4
+    return Footprint(
+        fixed=_LLAMA_PROCESS + _weights(path, header) + header.vocabulary * _LLAMA_TOKEN_BYTES + activations,
+        per_token=sum(kv_heads) * (key + value) * 2 + mask,
+        per_sequence=2 * logits + _state(has, len(heads)),
+        context_length=has.one("context_length", 2**20),
+    )
+
+
+def _weights(path: Path, header: GgufHeader) -> int:
+    """Of this file and, where the model was split, of the others, which llama.cpp opens by itself."""
+    total = path.stat().st_size - header.data
+    split = _SPLIT.fullmatch(path.name)
+    if split is not None:
+        name, count = split[1], int(split[2])
+        parts = (path.with_name(f"{name}-{n:05}-of-{count:05}.gguf") for n in range(2, count + 1))
+        total += sum(part.stat().st_size for part in parts if part.is_file())
+    return total
+
+
+def _state(has: _Dimensions, layers: int) -> int:
+    """What a recurrent layer remembers of a sequence, in 32 bits."""
+    inner = has.one("ssm.inner_size", 0)
+    return layers * inner * (has.one("ssm.state_size", 0) + has.one("ssm.conv_kernel", 0)) * 4
+
+
+class _Dimensions:
+    """A model's dimensions by name. Raises Broken code "model_unreadable" for one that must be there and is not."""
+
+    def __init__(self, path: Path, known: Mapping[str, tuple[int, ...]]) -> None:
+        self._path = path
+        self._known = known
+
+    def one(self, name: str, default: int | None = None) -> int:
+        found = self._known.get(name) or (() if default is None else (default,))
+        if not found:
+            raise Broken(
+                f"The model file {self._path.name} does not say its {name}.",
+                code="model_unreadable",
+                hint="Pull or convert the model again.",
+            )
+        return found[0]
+
+    def most(self, name: str, default: int) -> int:
+        return max(self._known.get(name) or (default,))
+
+    def each_layer(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        layers = self.one("block_count")
+        found = self._known.get(name) or default or (self.one(name),)
+        return found * layers if len(found) == 1 else found
+
+
+def _of_onnx(path: Path) -> Footprint:
+    """ONNX Runtime keeps a rearranged copy of most weights, computes in 32 bits, and in every step writes new keys and
+    values beside the old ones, into blocks that leave gaps.
+    """
+    shape = hf_folder.shape(path)
+    weights = hf_folder.onnx_weights(path)
+    libraries = _ONNX_PROCESS + _TOKENIZER_EXPANSION * shape.tokenizer
+    return Footprint(
+        fixed=libraries + weights * 37 // 20 + 2 * _ONNX_READ_TOKENS * shape.vocabulary * 4,
+        per_token=5 * shape.kv_values * 4,
+        per_sequence=shape.vocabulary * 4,
+        context_length=shape.context_length,
+        loading=libraries + 4 * weights + _ONNX_LOADING,
+    )
+
+
+def _of_mlx(path: Path) -> Footprint:
+    """MLX keeps keys and values as wide as the weights' scales; growing and shared ones lie in memory twice."""
+    shape = hf_folder.shape(path)
+    weights = hf_folder.safetensors(path)
+    return Footprint(
+        fixed=_MLX_PROCESS
+        + _TOKENIZER_EXPANSION * shape.tokenizer
+        + weights.size
+        + _STEP_TOKENS * 4 * (3 * shape.inner + 4 * shape.width),
+        per_token=2 * shape.kv_values * weights.float_bytes,
+        per_sequence=shape.vocabulary * 4,
+        context_length=shape.context_length,
+    )

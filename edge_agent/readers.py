@@ -1,0 +1,43 @@
+"""What reads a text: the encoder, and the heads that were trained over its embeddings."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edge_agent.models.bundled import bundled_path
+
+if TYPE_CHECKING:
+    from edge_agent.routing.difficulty import Difficulty
+    from edge_agent.routing.intent import IntentClassifier
+    from edge_agent.runtimes.encoder import Encoder
+
+ENCODER = "all-minilm-l6-v2-int8"
+
+
+class Readers:
+    """Each is built by the first text that needs it: importing what they compute with takes longer than a start.
+
+    Building blocks, and raises Broken code "model_file_missing" or "model_unreadable". May be used from any thread.
+    """
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Texts to vectors; loads its model at first use."""
+        from edge_agent.runtimes.encoder import Encoder  # noqa: PLC0415 see above
+
+        return Encoder(bundled_path(f"encoders/{ENCODER}"))
+
+    @cached_property
+    def intents(self) -> IntentClassifier:
+        """What a text asks for."""
+        from edge_agent.routing.intent import BUNDLED, IntentClassifier  # noqa: PLC0415 see above
+
+        return IntentClassifier(self.encoder.embed, bundled_path(BUNDLED))
+
+    @cached_property
+    def difficulty(self) -> Difficulty:
+        """How likely a local model is to be right."""
+        from edge_agent.routing.difficulty import BUNDLED, Difficulty  # noqa: PLC0415 see above
+
+        return Difficulty(bundled_path(BUNDLED))

@@ -1,0 +1,1 @@
+"""From a conversation to tokens, and from tokens to an answer that keeps to its format."""

@@ -1,0 +1,1 @@
+"""The libraries that compute: llama.cpp, ONNX Runtime and MLX, behind one protocol."""

@@ -1,0 +1,218 @@
+"""Many requests on one model: batching, the queue, memory pressure, cancellation; on llama.cpp, which batches."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from cloud_bridge.protocol.conversation import Conversation, Message, ResponseFormat, Sampling, Text
+from cloud_bridge.protocol.problems import InvalidRequest, Problem, Unavailable
+from tests.runtimes.asking import answer, asking, model_file, running, spec
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+CONTEXT = 1024
+RUNNING = 4
+WAITING = 16
+STORY = "Tell me a long story about a fox."
+
+
+@pytest.fixture(scope="module")
+async def runtime(models_home):
+    async with running(
+        spec(model_file(models_home), context_length=CONTEXT, parallel=RUNNING, max_waiting=WAITING)
+    ) as found:
+        await found.ensure_ready()
+        yield found
+
+
+async def test_an_answer_streams_with_the_probability_of_every_token(runtime):
+    got = await answer(runtime, asking(STORY, max_tokens=24, temperature=0.7, seed=1))
+    assert got.text
+    assert len(got.deltas) > 5
+    assert len(got.logprobs) == got.finish.usage.completion_tokens == 24
+    assert all(logprob.logprob <= 0 for logprob in got.logprobs)
+    assert "".join(logprob.token for logprob in got.logprobs) == got.text
+    assert got.finish.reason == "length"
+    assert got.finish.usage.prompt_tokens == await runtime.count(asking(STORY))
+
+
+async def test_alternatives_come_likeliest_first_and_hold_the_greedy_choice(runtime):
+    got = await answer(runtime, asking(STORY, max_tokens=8, temperature=0, logprobs=True, top_logprobs=3))
+    for logprob in got.logprobs:
+        values = [value for _, value in logprob.top]
+        assert len(values) == 3
+        assert values == sorted(values, reverse=True)
+        assert logprob.top[0] == (logprob.token, logprob.logprob)
+
+
+async def test_the_same_seed_gives_the_same_answer_and_another_another(runtime):
+    one, same, other = [
+        (await answer(runtime, asking(STORY, max_tokens=24, temperature=1.0, seed=seed))).text for seed in (7, 7, 8)
+    ]
+    assert one == same != other
+
+
+async def test_temperature_zero_gives_the_same_answer_alone_and_in_company(runtime):
+    alone = (await answer(runtime, asking(STORY, max_tokens=24, temperature=0))).text
+    beside = [answer(runtime, asking(f"Count to {n}.", max_tokens=24, temperature=1.0)) for n in (5, 6)]
+    among, *_ = await asyncio.gather(answer(runtime, asking(STORY, max_tokens=24, temperature=0)), *beside)
+    assert among.text == alone
+
+
+async def test_requests_at_once_each_get_their_own_answer(runtime):
+    async def own_number(number: int) -> tuple[int, object]:
+        schema = {"type": "object", "properties": {"n": {"const": number}}, "required": ["n"]}
+        got = await answer(runtime, asking("Which number?", schema=schema, seed=number))
+        return number, json.loads(got.text)
+
+    for number, document in await asyncio.gather(*(own_number(number) for number in range(1000, 1000 + 3 * RUNNING))):
+        assert document == {"n": number}
+
+
+async def test_an_answer_keeps_to_its_json_schema(runtime):
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "maxLength": 12},
+            "born": {"type": "string", "format": "date"},
+            "age": {"type": "integer", "minimum": 0},
+            "tags": {"type": "array", "items": {"enum": ["a", 'quote " and \\', "é"]}, "minItems": 1, "maxItems": 3},
+            "note": {"type": ["string", "null"], "maxLength": 5},
+        },
+        "required": ["name", "tags", "age"],
+        "additionalProperties": False,
+    }
+    for seed in range(3):
+        got = await answer(
+            runtime, asking("A person, please.", schema=schema, seed=seed, temperature=1.5, max_tokens=200)
+        )
+        assert got.finish.reason == "stop"
+        document = json.loads(got.text)
+        assert {"name", "tags", "age"} <= document.keys() <= schema["properties"].keys()
+        assert 1 <= len(document["name"]) <= 12
+        assert document["age"] >= 0
+        assert set(document["tags"]) <= {"a", 'quote " and \\', "é"}
+
+
+async def test_json_object_gives_an_object(runtime):
+    conversation = Conversation(
+        (Message("user", (Text("Say yes in JSON, as short as you can."),)),),
+        response_format=ResponseFormat("json_object"),
+        sampling=Sampling(seed=3, max_tokens=300, temperature=0.5),
+    )
+    got = await answer(runtime, conversation)
+    if got.finish.reason == "stop":
+        assert isinstance(json.loads(got.text), dict)
+    assert got.text.startswith("{")
+
+
+async def test_a_stop_string_ends_the_answer_and_is_not_shown(runtime):
+    whole = (await answer(runtime, asking(STORY, max_tokens=40, temperature=0))).text
+    stop = whole[20:27]
+    got = await answer(runtime, asking(STORY, max_tokens=40, temperature=0, stop=(stop,)))
+    assert got.text == whole[: whole.index(stop)]
+    assert got.finish.reason == "stop"
+
+
+async def test_penalties_keep_a_model_from_repeating_itself(runtime):
+    asked = "What is the capital of France?"
+    plain = await answer(runtime, asking(asked, max_tokens=40, temperature=0))
+    penalized = await answer(runtime, asking(asked, max_tokens=40, temperature=0, frequency_penalty=2))
+    assert _variety(penalized.text) > _variety(plain.text)
+
+
+def _variety(text: str) -> float:
+    words = text.split()
+    return len(set(words)) / len(words)
+
+
+async def test_a_conversation_that_goes_on_is_answered_as_if_it_were_new(runtime, models_home):
+    first = asking("Name a colour.", max_tokens=12, temperature=0)
+    reply = (await answer(runtime, first)).text
+    second = Conversation(
+        (*first.messages, Message("assistant", (Text(reply),)), Message("user", (Text("Another one."),))),
+        sampling=Sampling(max_tokens=12, temperature=0),
+    )
+    warm = (await answer(runtime, second)).text
+    async with running(
+        spec(model_file(models_home), context_length=CONTEXT, parallel=RUNNING, max_waiting=WAITING)
+    ) as fresh:
+        assert (await answer(fresh, second)).text == warm
+
+
+async def test_leaving_early_frees_the_place_at_once(runtime):
+    for _ in range(2 * RUNNING):
+        events = runtime.generate(asking(STORY, temperature=1.0, seed=5))
+        await anext(events)
+        await events.aclose()
+    got = await asyncio.wait_for(answer(runtime, asking("Hi", max_tokens=2)), 20)
+    assert got.finish.usage.completion_tokens <= 2
+
+
+async def test_a_cancelled_task_takes_nothing_with_it(runtime):
+    task = asyncio.create_task(answer(runtime, asking(STORY, temperature=1.0, seed=5)))
+    beside = asyncio.create_task(answer(runtime, asking(STORY, temperature=0, max_tokens=20)))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await beside).finish.usage.completion_tokens == 20
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(runtime):
+    conversation = asking("word " * 3000)
+    tokens = await runtime.count(conversation)
+    with pytest.raises(InvalidRequest) as caught:
+        await answer(runtime, conversation)
+    assert caught.value.code == "context_length_exceeded"
+    assert str(tokens) in caught.value.message
+    assert str(CONTEXT) in caught.value.message
+
+
+async def test_an_answer_that_fills_the_context_ends_there(runtime):
+    conversation = asking("word " * 950, temperature=0, schema={"type": "string", "minLength": 900})
+    got = await answer(runtime, conversation)
+    assert got.finish.reason == "length"
+    assert got.finish.usage.prompt_tokens + got.finish.usage.completion_tokens == CONTEXT
+
+
+async def test_more_than_the_memory_holds_at_once_is_answered_one_after_the_other(runtime):
+    """Four answers that together need twice the cells: the younger ones wait or are taken up again."""
+    schema = {"type": "string", "minLength": 300, "maxLength": 301}
+    asked = [asking(f"{'word ' * 200}{n}", schema=schema, seed=n, temperature=1.0) for n in range(RUNNING)]
+    for got in await asyncio.gather(*(answer(runtime, conversation) for conversation in asked)):
+        assert len(json.loads(got.text)) in {300, 301}
+
+
+@pytest.mark.parametrize(
+    ("conversation", "code"),
+    [
+        (asking("hi", temperature=-1), "invalid_value"),
+        (asking("hi", schema={"type": "object", "dependentSchemas": {}}), "unsupported_schema"),
+    ],
+)
+async def test_what_can_never_work_is_refused_before_anything_runs(runtime, conversation, code):
+    with pytest.raises(InvalidRequest) as caught:
+        await answer(runtime, conversation)
+    assert caught.value.code == code
+
+
+async def test_a_full_queue_says_when_to_come_back(runtime):
+    asked = [
+        asyncio.create_task(answer(runtime, asking(STORY, temperature=1.0, max_tokens=400)))
+        for _ in range(RUNNING + WAITING + 8)
+    ]
+    done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+    problems: list[Problem] = [task.exception() for task in done if task.exception()]
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert problems
+    for problem in problems:
+        assert isinstance(problem, Unavailable)
+        assert problem.code == "queue_full"
+        assert problem.retry_after_s
+    assert (await answer(runtime, asking("Hi", max_tokens=2))).finish

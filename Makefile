@@ -42,14 +42,16 @@ bench: .venv/bench.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@touch $@
 
+# Bytecode is compiled when it is installed: a start that may not write it would compile everything each time.
 .venv/run.stamp: .venv/bin/uv requirements/run.txt requirements/build.txt pyproject.toml
 	@echo "Installing the locked dependencies; the first time this compiles llama.cpp (some minutes)."
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/run.txt -r requirements/build.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q edge_agent cloud_bridge quantize
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .venv/bench.stamp: .venv/dev.stamp requirements/bench.txt

@@ -14,9 +14,10 @@ from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote
 from cloud_bridge.protocol.problems import InvalidRequest
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
-from edge_agent.consider import Considerer, LocalModels, Policy
+from edge_agent.consider import Considerer, Policy
 from edge_agent.escalate import Escalator
 from edge_agent.feed import Feed
+from edge_agent.local_models import LocalModels
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.memory import default_budget_mb
 from edge_agent.models.store import ModelStore
@@ -24,7 +25,6 @@ from edge_agent.outbox_worker import OutboxWorker
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
 from edge_agent.privacy.kinds import DEFAULT_TYPES
 from edge_agent.privacy.vault import Vault
-from edge_agent.readers import Readers
 from edge_agent.record import Recorder
 from edge_agent.runtimes.pool import Pool
 from edge_agent.runtimes.sizing import Wishes
@@ -33,6 +33,7 @@ from edge_agent.settings import Models as ModelSettings
 from edge_agent.state.keys import KeyRing
 from edge_agent.state.state import State
 from edge_agent.tasks import Tasks
+from edge_agent.text_models import TextModels
 from edge_agent.token import Token
 
 
@@ -94,9 +95,9 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         # One vault: its locks keep two requests of a session from numbering two people alike.
         vault = Vault(state)
         escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state)
-        readers = Readers()
+        text_models = TextModels()
         considerer = Considerer(
-            readers=readers,
+            text_models=text_models,
             models=models,
             bridge=bridge,
             state=state,
@@ -109,7 +110,14 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
             offline=offline,
             token=Token.ensure(home),
             agent=Agent(considerer=considerer, pool=pool, escalator=escalator, recorder=Recorder(state, feed)),
-            tasks=Tasks(readers=readers, detector=detector, vault=vault, new_id=state.new_id),
+            tasks=Tasks(
+                text_models=text_models,
+                models=models,
+                pool=pool,
+                detector=detector,
+                vault=vault,
+                new_id=state.new_id,
+            ),
             outbox=outbox,
             feed=feed,
             store=store,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from typing import Any
 
 import anyio.to_thread
@@ -12,6 +13,7 @@ from edge_agent import __version__
 from edge_agent.composition import Daemon
 from edge_agent.consider import midnight
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL
+from edge_agent.runtimes.runtime import CAPABILITIES
 
 
 def readiness(daemon: Daemon) -> dict[str, bool]:
@@ -38,10 +40,16 @@ def available_models(daemon: Daemon) -> list[dict[str, Any]]:
             "kind": manifest.kind,
             "context_length": manifest.context_length,
             "licence": manifest.licence,
+            "format": manifest.format,
+            "capabilities": _capabilities(manifest.format),
         }
         for manifest in daemon.models.installed()
     )
     return entries
+
+
+def _capabilities(model_format: str) -> dict[str, bool]:
+    return next((asdict(able) for name, able in CAPABILITIES.items() if name == model_format), {})
 
 
 async def current_status(daemon: Daemon) -> dict[str, Any]:
@@ -54,7 +62,7 @@ async def current_status(daemon: Daemon) -> dict[str, Any]:
         "uptime_s": round(time.time() - daemon.started_at),
         "ready": all((await anyio.to_thread.run_sync(readiness, daemon)).values()),
         "default_model": default.id if default else None,
-        "loaded_models": [loaded.model_id for loaded in daemon.pool.loaded()],
+        "loaded_models": [asdict(loaded) for loaded in daemon.pool.loaded()],
         "bridge": "off" if daemon.offline else daemon.settings.bridge.mode,
         "cloud_configured": daemon.bridge.configured,
         "cloud_reachable": daemon.bridge.configured and await daemon.bridge.reachable(),

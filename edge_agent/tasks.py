@@ -2,54 +2,81 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
 
 from cloud_bridge.protocol.problems import NotFound
 from cloud_bridge.protocol.report import Intent
+from edge_agent.local_models import LocalModels
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import anonymize_text
 from edge_agent.privacy.restore import restore_text
 from edge_agent.privacy.vault import Vault
-from edge_agent.readers import Readers
+from edge_agent.runtimes.pool import Pool
+from edge_agent.text_models import TextModels
 
 EMBEDDING_MODELS = ("all-minilm-l6-v2", "all-minilm-l6-v2-int8")
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Unit vectors, one a text, the model that made them, and how many tokens it read."""
+
+    model: str
+    vectors: list[list[float]]
+    tokens: int
+
+
 class Tasks:
-    """Small jobs on the encoder and the detector. Their blocking work is done in threads."""
+    """Small jobs on the encoder, the detector and local models. Their blocking work is done in threads."""
 
     def __init__(
         self,
         *,
-        readers: Readers,
+        text_models: TextModels,
+        models: LocalModels,
+        pool: Pool,
         detector: Detector,
         vault: Vault,
         new_id: Callable[[], str],
     ) -> None:
-        self._readers = readers
+        self._text_models = text_models
+        self._models = models
+        self._pool = pool
         self._detector = detector
         self._vault = vault
         self._new_id = new_id
 
     async def classify(self, texts: Sequence[str], labels: Sequence[str] | None) -> list[Intent]:
         """Each text's intent, or the closest of `labels`."""
-        return await anyio.to_thread.run_sync(lambda: self._readers.intents.classify(texts, labels))
+        return await anyio.to_thread.run_sync(lambda: self._text_models.intents.classify(texts, labels))
 
-    async def embed(self, texts: Sequence[str], model: str | None) -> tuple[list[list[float]], int]:
-        """Unit vectors of 384 numbers, and the tokens read. Raises NotFound for a model that is not the encoder."""
-        if model is not None and model not in {"auto", "local", *EMBEDDING_MODELS}:
+    async def embed(self, texts: Sequence[str], model: str | None) -> Embedded:
+        """Unit vectors, of the encoder or of a local language model that is asked for by its id.
+
+        Raises NotFound code "model_not_found", InvalidRequest code "unsupported_locally" for a model that gives none,
+        and what `Pool.runtime` raises.
+        """
+        if model is None or model in {"auto", "local", *EMBEDDING_MODELS}:
+            vectors = await anyio.to_thread.run_sync(lambda: self._text_models.encoder.embed(texts))
+            tokens = await anyio.to_thread.run_sync(self._text_models.encoder.token_counts, texts)
+            return Embedded(EMBEDDING_MODELS[0], vectors.tolist(), sum(tokens))
+        _, known = await anyio.to_thread.run_sync(self._models.choices)
+        if model not in known:
             raise NotFound(
                 f"There is no embedding model {model!r}.",
                 code="model_not_found",
-                hint=f"Ask for {EMBEDDING_MODELS[0]!r}.",
+                hint=f"Ask for {EMBEDDING_MODELS[0]!r}, or a language model of GET /v1/models.",
                 param="model",
             )
-        vectors = await anyio.to_thread.run_sync(lambda: self._readers.encoder.embed(texts))
-        tokens = await anyio.to_thread.run_sync(self._readers.encoder.token_counts, texts)
-        return vectors.tolist(), sum(tokens)
+        runtime = await self._pool.runtime(model)
+        found = await runtime.embed(texts)
+        counts = [len(await runtime.tokenize(text)) for text in texts]
+        return Embedded(model, [_unit(vector) for vector in found], sum(counts))
 
     async def anonymize(self, text: str, mapping_id: str | None) -> dict[str, Any]:
         """The contract's answer; `mapping_id` continues an earlier mapping."""
@@ -65,3 +92,8 @@ class Tasks:
                 "There is no such mapping.", code="unknown_mapping", hint="Use the mapping_id that anonymize gave."
             )
         return restore_text(text, mapping)
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    length = math.hypot(*vector) or 1.0
+    return [value / length for value in vector]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cloud_bridge.protocol.problems import NotFound
-from edge_agent.consider import LocalModels
+from cloud_bridge.protocol.problems import Broken, NotFound
+from edge_agent.local_models import LocalModels
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.store import ModelStore
 from tests.models.toys import make_here
@@ -63,3 +67,33 @@ def test_a_configured_model_that_nobody_knows_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="'nope'"):
         _models(tmp_path, "nope").check_default()
     assert _chosen(_models(tmp_path, "nope")) is None
+
+
+def _scans(work: Callable[[], object]) -> int:
+    """How often a folder is listed while this works."""
+    seen = 0
+
+    def notice(_frame: object, event: str, called: Any) -> None:
+        nonlocal seen
+        seen += event == "c_call" and called is os.scandir
+
+    sys.setprofile(notice)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+@pytest.mark.parametrize("number", [1, 6])
+def test_the_models_folder_is_looked_at_once_however_many_were_made_here(tmp_path: Path, number: int) -> None:
+    for each in range(number):
+        make_here(tmp_path, f"mine-{each}")
+    models = _models(tmp_path)
+    assert _scans(models.choices) == 1
+
+    def run() -> None:
+        with pytest.raises(Broken):  # a toy has no header
+            models.spec("mine-0")
+
+    assert _scans(run) == 1

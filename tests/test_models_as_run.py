@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Unavailable
-from edge_agent.consider import LocalModels
+from edge_agent.local_models import LocalModels
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.engines import ENGINES
+from edge_agent.models.libraries import LIBRARIES
 from edge_agent.models.store import ModelStore
 from edge_agent.runtimes.pool import Pool
 from edge_agent.runtimes.sizing import Wishes
@@ -59,9 +59,9 @@ async def test_a_model_that_can_never_fit_is_refused_before_it_is_loaded(models_
 
 
 def test_a_model_without_its_library_is_named_with_what_installs_it(models_home: Path) -> None:
-    engines = [replace(engine, packages=("surely-not-a-package",), extra="some") for engine in ENGINES]
+    libraries = [replace(library, packages=("surely-not-a-package",), extra="some") for library in LIBRARIES]
     store = ModelStore(models_home, Catalog.load())
-    models = LocalModels(store, default="auto", ram_budget_mb=4000, engines=engines)
+    models = LocalModels(store, default="auto", ram_budget_mb=4000, libraries=libraries)
     assert models.installed() == []
     assert models.default() is None
     assert SMALL_LLM in models.choices()[1]  # so that who asks for it is told

@@ -17,7 +17,7 @@ from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.composition import open_state, open_store
 from edge_agent.home import current_home
-from edge_agent.models.engines import ENGINES
+from edge_agent.models.libraries import LIBRARIES
 from edge_agent.settings import Settings
 
 
@@ -49,7 +49,7 @@ def _examine(home: Path) -> Iterator[Finding]:
     if (home / "state.db").exists():
         yield _checked("state", lambda: _state(home))
         yield _checked("ledger", lambda: _ledger(home))
-    yield from _engines()
+    yield from _libraries()
     if (home / "keys" / "device.key").exists():
         yield _checked("device id", lambda: _device_id(home))
     yield _daemon(home)
@@ -115,13 +115,13 @@ def _device_id(home: Path) -> str:
     return f"{public_id}; at the bridge: cloud-bridge devices enroll NAME --public-key {public_id}"
 
 
-def _engines() -> Iterator[Finding]:
-    for engine in ENGINES:
-        if engine.version is not None:
-            yield Finding(engine.name, "ok", f"{engine.packages[0]} {engine.version}, for {engine.format} models")
+def _libraries() -> Iterator[Finding]:
+    for library in LIBRARIES:
+        if library.version is not None:
+            yield Finding(library.name, "ok", f"{library.packages[0]} {library.version}, for {library.format} models")
         else:
-            hint = f"not installed, so {engine.format} models do not run. Run: {engine.install_command}"
-            yield Finding(engine.name, "note" if engine.extra else "bad", hint)
+            hint = f"not installed, so {library.format} models do not run. Run: {library.install_command}"
+            yield Finding(library.name, "note" if library.extra else "bad", hint)
 
 
 def _daemon(home: Path) -> Finding:

@@ -15,13 +15,13 @@ from edge_agent.cli.models_bench import bench
 from edge_agent.cli.output import JsonFlag, print_json, print_table, progress_bar
 from edge_agent.home import current_home
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.engines import ENGINES, Engine, engine_for
+from edge_agent.models.libraries import LIBRARIES, RuntimeLibrary, library_for
 from edge_agent.models.manifest import Manifest
 from edge_agent.models.progress import Progress
 from edge_agent.models.store import Entry, ModelStore
 from edge_agent.settings import Settings
 
-app = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 app.command("bench")(bench)
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="A model's id, as `models list` shows it.")]
@@ -46,9 +46,9 @@ def list_models(*, as_json: JsonFlag = False) -> None:
         [_row(entry) for entry in entries],
         empty="The catalog is empty.",
     )
-    for engine in _missing(entries):
+    for library in _missing(entries):
         typer.echo(
-            f"{engine.name} is not installed; for {engine.format} models run: {engine.install_command}", err=True
+            f"{library.name} is not installed; for {library.format} models run: {library.install_command}", err=True
         )
     for one in damaged:
         typer.echo(f"warning: {one.problem}", err=True)
@@ -166,15 +166,15 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _runtime(manifest: Manifest) -> str:
-    engine = engine_for(manifest.format)
-    if engine is None:
+    library = library_for(manifest.format)
+    if library is None:
         return manifest.format
-    return engine.name if engine.version is not None else f"{engine.name}, not installed"
+    return library.name if library.version is not None else f"{library.name}, not installed"
 
 
-def _missing(entries: Sequence[Entry]) -> list[Engine]:
+def _missing(entries: Sequence[Entry]) -> list[RuntimeLibrary]:
     formats = {entry.manifest.format for entry in entries if entry.installed}
-    return [engine for engine in ENGINES if engine.format in formats and engine.version is None]
+    return [library for library in LIBRARIES if library.format in formats and library.version is None]
 
 
 def _mb(size: int) -> str:
@@ -206,7 +206,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 
 
 def _described_runtime(manifest: Manifest) -> dict[str, Any] | None:
-    engine = engine_for(manifest.format)
-    if engine is None:
+    library = library_for(manifest.format)
+    if library is None:
         return None
-    return {"name": engine.name, "installed": engine.version is not None, "extra": engine.extra or None}
+    return {"name": library.name, "installed": library.version is not None, "extra": library.extra or None}

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.home import current_home
 from edge_agent.settings import Settings
 
 if TYPE_CHECKING:
-    from edge_agent.cli.bench_figures import Measured, Tick
+    from edge_agent.bench.figures import Measured, Tick
     from edge_agent.runtimes.pool import Pool
     from edge_agent.runtimes.runtime import ModelSpec
 
@@ -26,9 +25,6 @@ BUSY_PERCENT = 15
 """From this use of the processor on, before anything is measured, the figures say little."""
 
 NOISY_SPREAD = 0.2
-
-# The daemon runs its models with this, see `runtimes/worker_process.py`; the library gets the same.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def bench(
@@ -59,14 +55,14 @@ class _Found:
     library: str | None
     failed: str | None
     ours: Measured
-    raw: Measured | None
+    baseline: Measured | None
 
     def figures(self) -> list[tuple[str, str, float, float | None]]:
         """What, unit, ours, the library's."""
-        raw = _values(self.raw) if self.raw else {}
-        alone = raw.get(_generation(1), (0.0, ""))[0] or None
+        theirs = _values(self.baseline) if self.baseline else {}
+        alone = theirs.get(_generation(1), (0.0, ""))[0] or None
         return [
-            (what, unit, ours, raw[what][0] if what in raw else alone)
+            (what, unit, ours, theirs[what][0] if what in theirs else alone)
             for what, (ours, unit) in _values(self.ours).items()
         ]
 
@@ -76,17 +72,17 @@ class _Found:
             (
                 what,
                 f"{_short(ours)} {unit}",
-                "" if raw is None else f"{_short(raw)} {unit}",
-                "" if not raw else f"{ours / raw:.2f}",
+                "" if theirs is None else f"{_short(theirs)} {unit}",
+                "" if not theirs else f"{ours / theirs:.2f}",
             )
-            for what, unit, ours, raw in self.figures()
+            for what, unit, ours, theirs in self.figures()
         ]
 
     def notes(self) -> list[str]:
         """What a reader must know about the figures."""
-        spread = max(self.ours.spread, self.raw.spread if self.raw else 0.0)
+        spread = max(self.ours.spread, self.baseline.spread if self.baseline else 0.0)
         notes = []
-        if self.raw is None:
+        if self.baseline is None:
             notes.append(f"The bare library gave no figures ({self.failed}), so there is nothing to compare with.")
         else:
             notes.append("The bare library answers one request at a time: its speed is that of one.")
@@ -100,7 +96,7 @@ class _Found:
     @property
     def is_noisy(self) -> bool:
         """Whether something else was at work."""
-        spread = max(self.ours.spread, self.raw.spread if self.raw else 0.0)
+        spread = max(self.ours.spread, self.baseline.spread if self.baseline else 0.0)
         return self.busy_percent > BUSY_PERCENT or spread > NOISY_SPREAD
 
     def to_json(self) -> dict[str, Any]:
@@ -115,8 +111,14 @@ class _Found:
             "busy_percent": self.busy_percent,
             "noisy": self.is_noisy,
             "figures": [
-                {"what": what, "unit": unit, "ours": ours, "library": raw, "ratio": ours / raw if raw else None}
-                for what, unit, ours, raw in self.figures()
+                {
+                    "what": what,
+                    "unit": unit,
+                    "ours": ours,
+                    "library": theirs,
+                    "ratio": ours / theirs if theirs else None,
+                }
+                for what, unit, ours, theirs in self.figures()
             ],
             "notes": self.notes(),
         }
@@ -127,13 +129,6 @@ def _pool_and_spec(model_id: str) -> tuple[Pool, ModelSpec]:
     from edge_agent.runtimes.pool import Pool  # noqa: PLC0415
 
     store = composition.open_store(current_home())
-    if store.get(model_id).kind != "llm":
-        raise InvalidRequest(
-            f"{model_id} is not a language model.",
-            code="not_a_language_model",
-            hint="Name one whose kind is `llm` in `edge-agent models list`.",
-            param="ID",
-        )
     settings = Settings.load(current_home(), os.environ).models
     models = composition.local_models(store, settings)
     spec = models.spec(model_id)
@@ -143,27 +138,28 @@ def _pool_and_spec(model_id: str) -> tuple[Pool, ModelSpec]:
 async def _measure(pool: Pool, spec: ModelSpec, tokens: int) -> _Found:
     import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types
 
-    from edge_agent.cli import bench_figures, raw_process  # noqa: PLC0415 - numpy, for this command only
+    from edge_agent.bench import baseline_process, figures  # noqa: PLC0415 - numpy, for this command only
     from edge_agent.runtimes.worker.threads import compute_threads  # noqa: PLC0415
+    from edge_agent.runtimes.worker_process import ENVIRONMENT  # noqa: PLC0415
 
     busy_percent = await asyncio.to_thread(psutil.cpu_percent, 0.5)
     threads = spec.threads or compute_threads()
-    library = failed = raw = None
-    with _progress(bench_figures.steps(bench_figures.AT_ONCE) + bench_figures.steps((1,))) as tick:
+    library = failed = baseline = None
+    with _progress(figures.steps(figures.AT_ONCE) + figures.steps((1,))) as tick:
         try:
-            ours = await bench_figures.measure_runtime(pool, spec.model_id, tokens, tick)
+            ours = await figures.measure_runtime(pool, spec.model_id, tokens, tick)
         finally:
             await pool.close()
         started = time.perf_counter()
         try:
-            with raw_process.started(
-                *(spec.format, spec.path), context_length=spec.context_length, threads=threads, environ=_ENVIRONMENT
+            with baseline_process.started(
+                *(spec.format, spec.path), context_length=spec.context_length, threads=threads, environ=ENVIRONMENT
             ) as process:
                 library, loaded_s = process.name, time.perf_counter() - started
-                raw = await bench_figures.measure_raw(process, loaded_s, ours.entries, tokens, tick)
-        except raw_process.RawFailed as error:
+                baseline = await figures.measure_baseline(process, loaded_s, ours.entries, tokens, tick)
+        except baseline_process.BaselineFailed as error:
             failed = str(error)
-    return _Found(spec.model_id, spec.format, threads, tokens, busy_percent, library, failed, ours, raw)
+    return _Found(spec.model_id, spec.format, threads, tokens, busy_percent, library, failed, ours, baseline)
 
 
 @contextmanager

@@ -1,10 +1,8 @@
-"""OpenAI's doors: chat completions, models, embeddings."""
+"""OpenAI's doors: chat completions and models."""
 
 from __future__ import annotations
 
-import base64
 import secrets
-import struct
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -17,22 +15,15 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from cloud_bridge.protocol import openai_chat
 from cloud_bridge.protocol.chat_request import ChatRequest
 from cloud_bridge.protocol.events import AnswerEvent
-from cloud_bridge.protocol.fields import Fields
-from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Problem
+from cloud_bridge.protocol.problems import NotFound, Problem
 from cloud_bridge.protocol.report import Report
 from edge_agent.http import problems
 from edge_agent.http.metrics import Metrics
 from edge_agent.http.requests import JsonObject, TheAgent, TheDaemon, collect, edge_options, until_gone
 from edge_agent.readiness import available_models
-from edge_agent.tasks import EMBEDDING_MODELS
 from edge_agent.turn import Request as AgentRequest
 
-EMBEDDING_DIMENSIONS = 384
-
 router = APIRouter(prefix="/v1", tags=["openai"])
-
-MAX_INPUTS = 2048
-"""Texts in one request for embeddings, as at OpenAI."""
 
 
 def agent_request(chat: ChatRequest, request: Request) -> AgentRequest:
@@ -144,49 +135,3 @@ def model(model_id: str, daemon: TheDaemon) -> dict[str, Any]:
 
 def _model(entry: dict[str, Any]) -> dict[str, Any]:
     return {"object": "model", "created": 0, **entry}
-
-
-@router.post("/embeddings")
-async def embeddings(body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
-    """Unit vectors of 384 numbers, from the encoder that runs here."""
-    fields = Fields(body)
-    given = fields.require("input")
-    texts = [given] if isinstance(given, str) else given
-    if isinstance(texts, list) and len(texts) > MAX_INPUTS:
-        raise InvalidRequest(
-            f"'input' holds {len(texts)} texts; at most {MAX_INPUTS} are allowed.",
-            code="invalid_value",
-            hint="Send them in several requests.",
-            param="input",
-        )
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise InvalidRequest(
-            "'input' must be a text or a list of texts, none of them empty.",
-            code="invalid_value",
-            hint="Token ids are not accepted; send the text.",
-            param="input",
-        )
-    if fields.integer("dimensions", 1) not in {None, EMBEDDING_DIMENSIONS}:
-        raise InvalidRequest(
-            f"These embeddings have {EMBEDDING_DIMENSIONS} dimensions and cannot be shortened.",
-            code="unsupported_value",
-            hint="Leave 'dimensions' out.",
-            param="dimensions",
-        )
-    encoding = fields.choice("encoding_format", ("float", "base64")) or "float"
-    vectors, tokens = await daemon.tasks.embed(texts, fields.text("model"))
-    return {
-        "object": "list",
-        "model": EMBEDDING_MODELS[0],
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _vector(vector, encoding)}
-            for index, vector in enumerate(vectors)
-        ],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-
-
-def _vector(vector: list[float], encoding: str) -> list[float] | str:
-    if encoding == "float":
-        return vector
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

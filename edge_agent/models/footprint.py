@@ -16,13 +16,22 @@ from pathlib import Path
 
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models import gguf_header, hf_folder
-from edge_agent.models.engines import LlmFormat
 from edge_agent.models.gguf_header import GgufHeader
+from edge_agent.models.hf_config import HfConfig
+from edge_agent.models.libraries import LlmFormat
 
 MIB = 2**20
-_STEP_TOKENS = 512
+STEP_TOKENS = 512
+"""The most tokens that a runtime evaluates at once."""
+
+ONNX_READ_TOKENS = 128
+"""The same where each of them costs logits."""
+
 _CELLS_AT_ONCE = 256
 """Runtimes make room for the context in blocks of this many tokens."""
+
+_ANY_CONTEXT = 2**20
+"""Of a model that does not say how long a context it was made for."""
 
 _LLAMA_PROCESS = 64 * MIB
 _LLAMA_TOKEN_BYTES = 960
@@ -32,7 +41,6 @@ _SPLIT = re.compile(r"(.*)-00001-of-(\d{5})\.gguf")
 
 _ONNX_PROCESS = 80 * MIB
 _ONNX_LOADING = 64 * MIB
-_ONNX_READ_TOKENS = 128
 _MLX_PROCESS = 96 * MIB
 _TOKENIZER_EXPANSION = 17
 """Times its tokenizer.json that the tokenizers library takes resident."""
@@ -85,14 +93,6 @@ class Footprints:
         return known[1]
 
 
-def footprint_mb(path: Path, model_format: LlmFormat, context_length: int, parallel: int) -> int:
-    """MiB that the model takes resident at most, with so many tokens of context for `parallel` sequences together.
-
-    Raises as `footprint` does.
-    """
-    return footprint(path, model_format).mb(context_length, parallel)
-
-
 def footprint(path: Path, model_format: LlmFormat) -> Footprint:
     """What the model whose main file is at `path` takes. Blocks, for a fraction of a second; loads nothing.
 
@@ -119,14 +119,14 @@ def _of_gguf(path: Path, header: GgufHeader) -> Footprint:
         has.most("feed_forward_length", 0),
         has.one("expert_feed_forward_length", 0) * has.one("expert_used_count", 1),
     )
-    activations = _STEP_TOKENS * 4 * (3 * inner + 4 * max(width, max(heads) * key))
-    mask = _STEP_TOKENS * 2
+    activations = STEP_TOKENS * 4 * (3 * inner + 4 * max(width, max(heads) * key))
+    mask = STEP_TOKENS * 2
     logits = header.vocabulary * 4
     return Footprint(
         fixed=_LLAMA_PROCESS + _weights(path, header) + header.vocabulary * _LLAMA_TOKEN_BYTES + activations,
         per_token=sum(kv_heads) * (key + value) * 2 + mask,
         per_sequence=2 * logits + _state(has, len(heads)),
-        context_length=has.one("context_length", 2**20),
+        context_length=has.one("context_length", _ANY_CONTEXT),
     )
 
 
@@ -177,28 +177,34 @@ def _of_onnx(path: Path) -> Footprint:
     """ONNX Runtime keeps a rearranged copy of most weights, computes in 32 bits, and in every step writes new keys and
     values beside the old ones, into blocks that leave gaps.
     """
-    shape = hf_folder.shape(path)
-    weights = hf_folder.onnx_weights(path)
-    libraries = _ONNX_PROCESS + _TOKENIZER_EXPANSION * shape.tokenizer
+    weights = hf_folder.onnx_bytes(path)
+    config = HfConfig.read(path.parent)
+    libraries = _ONNX_PROCESS + _TOKENIZER_EXPANSION * hf_folder.tokenizer_bytes(path.parent)
     return Footprint(
-        fixed=libraries + weights * 37 // 20 + 2 * _ONNX_READ_TOKENS * shape.vocabulary * 4,
-        per_token=5 * shape.kv_values * 4,
-        per_sequence=shape.vocabulary * 4,
-        context_length=shape.context_length,
+        fixed=libraries + weights * 37 // 20 + 2 * ONNX_READ_TOKENS * config.vocabulary * 4,
+        per_token=5 * _kept_numbers(config) * 4,
+        per_sequence=config.vocabulary * 4,
+        context_length=config.context_length or _ANY_CONTEXT,
         loading=libraries + 4 * weights + _ONNX_LOADING,
     )
 
 
 def _of_mlx(path: Path) -> Footprint:
     """MLX keeps keys and values as wide as the weights' scales; growing and shared ones lie in memory twice."""
-    shape = hf_folder.shape(path)
     weights = hf_folder.safetensors(path)
+    config = HfConfig.read(path.parent)
+    width = max(config.width, config.heads * config.head_size)
     return Footprint(
         fixed=_MLX_PROCESS
-        + _TOKENIZER_EXPANSION * shape.tokenizer
+        + _TOKENIZER_EXPANSION * hf_folder.tokenizer_bytes(path.parent)
         + weights.size
-        + _STEP_TOKENS * 4 * (3 * shape.inner + 4 * shape.width),
-        per_token=2 * shape.kv_values * weights.float_bytes,
-        per_sequence=shape.vocabulary * 4,
-        context_length=shape.context_length,
+        + STEP_TOKENS * 4 * (3 * config.inner + 4 * width),
+        per_token=2 * _kept_numbers(config) * weights.float_bytes,
+        per_sequence=config.vocabulary * 4,
+        context_length=config.context_length or _ANY_CONTEXT,
     )
+
+
+def _kept_numbers(config: HfConfig) -> int:
+    """Keys and values of one token."""
+    return 2 * config.layers * config.kv_heads * config.head_size

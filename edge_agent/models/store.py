@@ -122,24 +122,19 @@ class ModelStore:
 
     def path(self, model_id: str) -> Path:
         """The model's folder. Raises what `get` raises, and NotFound code "model_not_installed"."""
-        folder = self._folder(self.get(model_id))
-        if not folder.is_dir():
-            raise NotFound(
-                f"The model {model_id} is not installed.",
-                code="model_not_installed",
-                hint=f"Get it with `edge-agent models pull {model_id}`.",
-                param="model",
-            )
-        return folder
+        return self._installed_folder(self.get(model_id))
 
     def file(self, model_id: str, name: str | None = None) -> Path:
         """The model's main file, or the one named, with its size checked.
 
         Raises what `path` raises, and Broken code "model_file_missing" | "model_truncated" | "model_corrupt".
         """
-        manifest = self.get(model_id)
-        file = _file_of(manifest, name)
-        path = self.path(model_id) / file.path
+        return self.file_of(self.get(model_id), name)
+
+    def file_of(self, manifest: Manifest, name: str | None = None) -> Path:
+        """As `file`, for a manifest that this store gave: looks at that one file, and for no other model."""
+        file = _named(manifest, name)
+        path = self._installed_folder(manifest) / file.path
         if not path.is_file():
             raise _damaged(manifest, f"has no file {file.path}", "model_file_missing")
         size = path.stat().st_size
@@ -235,11 +230,8 @@ class ModelStore:
 
         First the catalog's, installed or not, then those made here; of each the largest first.
         """
-        budget = ram_budget_mb or self._memory_budget_mb()
-        fitting = [
-            m for m in (*self.catalog.entries, *self._made_here.sound()) if m.kind == "llm" and m.ram_mb <= budget
-        ]
-        return sorted(fitting, key=lambda manifest: (manifest.made is None, manifest.ram_mb), reverse=True)
+        llms = [m for m in (*self.catalog.entries, *self._made_here.sound()) if m.kind == "llm"]
+        return self._best_first(llms, ram_budget_mb)
 
     def default_llm(self, ram_budget_mb: int) -> Manifest:
         """The largest that fits, installed or not. Raises Unavailable code "no_model_fits"."""
@@ -254,14 +246,18 @@ class ModelStore:
 
     def preferred(self, installed: Sequence[Manifest], ram_budget_mb: int) -> Manifest | None:
         """Which of these language models `local` means: the first of them in `llms_that_fit`. Looks at no file."""
-        budget = ram_budget_mb or self._memory_budget_mb()
-        return next(iter(_best_first(m for m in installed if m.ram_mb <= budget)), None)
+        return next(iter(self._best_first(installed, ram_budget_mb)), None)
 
     def installed_llms(self) -> Sequence[Manifest]:
         """Language models that are installed or were made here, the largest first. Cheap enough for every request."""
         pulled = [m for m in self.catalog.entries if m.kind == "llm" and _is_whole(m, self._folder(m))]
         found = [manifest for manifest in (*pulled, *self._made_here.sound()) if manifest.kind == "llm"]
         return sorted(found, key=lambda manifest: manifest.ram_mb, reverse=True)
+
+    def _best_first(self, llms: Iterable[Manifest], ram_budget_mb: int) -> Sequence[Manifest]:
+        budget = ram_budget_mb or self._memory_budget_mb()
+        fitting = [manifest for manifest in llms if manifest.ram_mb <= budget]
+        return sorted(fitting, key=lambda manifest: (manifest.made is None, manifest.ram_mb), reverse=True)
 
     def _verify(self, manifest: Manifest, folder: Path, meter: Meter) -> Verified:
         checked = Checked(folder)
@@ -288,6 +284,17 @@ class ModelStore:
         own = self._own_folder(manifest.id)
         return own if own.exists() else _bundled_folder(manifest, self.catalog.data_dir) or own
 
+    def _installed_folder(self, manifest: Manifest) -> Path:
+        folder = self._folder(manifest)
+        if not folder.is_dir():
+            raise NotFound(
+                f"The model {manifest.id} is not installed.",
+                code="model_not_installed",
+                hint=f"Get it with `edge-agent models pull {manifest.id}`.",
+                param="model",
+            )
+        return folder
+
     def _own_folder(self, model_id: str) -> Path:
         return self.root / model_id
 
@@ -305,7 +312,7 @@ def _bundled_folder(manifest: Manifest, data_dir: Path) -> Path | None:
     return None
 
 
-def _file_of(manifest: Manifest, name: str | None) -> ModelFile:
+def _named(manifest: Manifest, name: str | None) -> ModelFile:
     for file in manifest.files:
         if name in {None, file.path}:
             return file
@@ -320,10 +327,6 @@ def _damaged(manifest: Manifest, what: str, code: str) -> Broken:
     return Broken(
         f"The model {manifest.id} {what}.", code=code, hint=f"Repair it with `edge-agent models pull {manifest.id}`."
     )
-
-
-def _best_first(manifests: Iterable[Manifest]) -> Sequence[Manifest]:
-    return sorted(manifests, key=lambda manifest: (manifest.made is None, manifest.ram_mb), reverse=True)
 
 
 def _is_whole(manifest: Manifest, folder: Path) -> bool:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
 from edge_agent.runtimes.pooled_runtime import PooledRuntime
@@ -23,7 +24,9 @@ BUSY_WAIT_S = 30.0
 PATIENCE_S = 10.0
 """So long whoever waits for room lets new requests for the models in its place go first."""
 
-_LOOK_AGAIN_S = 0.2
+LOOK_AGAIN_S = 0.2
+"""So often whoever waits for room looks at the clock, by which models become free without anything happening."""
+
 _SHORTEST_SLEEP_S = 0.05
 
 
@@ -45,6 +48,7 @@ class Pool:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         busy_wait_s: float = BUSY_WAIT_S,
         patience_s: float = PATIENCE_S,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self._spec_for = spec_for
         self._budget = ram_budget_mb
@@ -54,6 +58,7 @@ class Pool:
         self._sleep = sleep
         self._busy_wait_s = busy_wait_s
         self._patience_s = patience_s
+        self._look_again_s = look_again_s
         self._residents: dict[str, Resident] = {}
         # Those that did not load take no memory, and remember how often they tried.
         self._failed: dict[ModelSpec, Runtime] = {}
@@ -64,16 +69,15 @@ class Pool:
         self._reaps_at = math.inf
         self._closed = False
 
-    async def runtime(self, model_id: str, *, keep_alive_s: float | None = None) -> PooledRuntime:
+    async def runtime(self, model_id: str) -> PooledRuntime:
         """The model, loaded. What is returned stays good: where the model was unloaded since, it loads again.
 
-        `keep_alive_s` holds for this model from its next answer on, until a request says otherwise; None: the pool's.
         Raises InvalidRequest code "model_too_large" where it can never fit, Unavailable code "models_busy"
         where others that are at work take the memory, and as `Runtime.ensure_ready` does.
         """
         spec = await asyncio.to_thread(self._spec_for, model_id)
         self._check_fits(spec)
-        handle = PooledRuntime(self, spec, keep_alive_s)
+        handle = PooledRuntime(spec, lease=partial(self._lease, spec), reserve=partial(self._reserve, model_id))
         await handle.ensure_ready()
         return handle
 
@@ -107,11 +111,10 @@ class Pool:
         await asyncio.gather(*(self._unload(each) for each in list(self._residents.values())))
 
     @asynccontextmanager
-    async def lease(self, spec: ModelSpec, keep_alive_s: float | None = None) -> AsyncIterator[Runtime]:
+    async def _lease(self, spec: ModelSpec) -> AsyncIterator[Runtime]:
         """A runtime that stays loaded within the block. See `runtime`."""
         resident = await self._take(spec)
         resident.reserved_until = -math.inf
-        resident.keep_alive_s = self._keep_alive_s if keep_alive_s is None else keep_alive_s
         is_loaded = False
         try:
             await resident.runtime.ensure_ready()
@@ -127,7 +130,7 @@ class Pool:
                 await self._retire(resident, has_failed=not is_loaded)
             self._plan_reaping()
 
-    def reserve(self, model_id: str) -> None:
+    def _reserve(self, model_id: str) -> None:
         """Keep a loaded model, for a moment, for whoever had it loaded and will use it now."""
         resident = self._residents.get(model_id)
         if resident is not None:
@@ -176,7 +179,7 @@ class Pool:
                     self._claimed = to_be_emptied(list(self._residents.values()), missing)
                 self._changed.clear()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                    async with asyncio.timeout(self._look_again_s):
                         await self._changed.wait()
         finally:
             self._claimed = set()

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
 
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event
-from edge_agent.runtimes.runtime import Capabilities, ModelSpec, Runtime
-
-_NONE = Capabilities(embeddings=False, structured_output=False, tools=False, shares_prefixes=False, batches=False)
-
-
-class Lender(Protocol):
-    """What has the models: see `Pool`."""
-
-    def lease(self, spec: ModelSpec, keep_alive_s: float | None) -> AbstractAsyncContextManager[Runtime]:
-        """A runtime that stays loaded within the block."""
-        ...
-
-    def reserve(self, model_id: str) -> None:
-        """Keep it for its next request, for a moment."""
-        ...
-
-    async def unload(self, model_id: str) -> None:
-        """Unload it now."""
-        ...
+from edge_agent.runtimes.runtime import CAPABILITIES, Capabilities, ModelSpec, Runtime
 
 
 class PooledRuntime:
-    """See `Runtime`. The model is held in memory only while it is at work; where it left since, it is loaded again.
+    """A `Runtime`, but for `close`: unloading is the pool's. The model is held in memory only while it is at work;
+    where it left since, it is loaded again. Every method raises what `Pool.runtime` raises, too.
 
-    Every method raises what `Pool.runtime` raises, too.
+    `lease` gives a runtime that stays loaded within the block; `reserve` keeps it loaded for the next request, for a
+    moment.
     """
 
-    def __init__(self, lender: Lender, spec: ModelSpec, keep_alive_s: float | None) -> None:
-        self._lender = lender
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        lease: Callable[[], AbstractAsyncContextManager[Runtime]],
+        reserve: Callable[[], None],
+    ) -> None:
         self._spec = spec
-        self._keep_alive_s = keep_alive_s
+        self._lease = lease
+        self._reserve = reserve
         self._context_length = spec.context_length
-        self._capabilities = _NONE
 
     @property
     def model_id(self) -> str:
@@ -54,15 +42,14 @@ class PooledRuntime:
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Runtime`. None at all before it was loaded."""
-        return self._capabilities
+        """See `Runtime`."""
+        return CAPABILITIES[self._spec.format]
 
     async def ensure_ready(self) -> None:
         """See `Runtime`."""
         async with self._lease() as runtime:
             self._context_length = runtime.context_length
-            self._capabilities = runtime.capabilities
-        self._lender.reserve(self.model_id)
+        self._reserve()
 
     async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
         """See `Runtime`."""
@@ -84,13 +71,6 @@ class PooledRuntime:
         """See `Runtime`."""
         async with self._lease() as runtime:
             return await runtime.embed(texts)
-
-    async def close(self) -> None:
-        """Unload the model now, whatever it is doing."""
-        await self._lender.unload(self.model_id)
-
-    def _lease(self) -> AbstractAsyncContextManager[Runtime]:
-        return self._lender.lease(self._spec, self._keep_alive_s)
 
 
 @asynccontextmanager

@@ -58,8 +58,8 @@ class Resident:
             ram_mb=self.spec.ram_mb,
             context_length=self.runtime.context_length,
             running=self.running,
-            idle_s=0.0 if self.running else max(0.0, now - self.last_used),
-            expires_in_s=None if math.isinf(due) else max(0.0, due - now),
+            idle_s=0.0 if self.running else round(max(0.0, now - self.last_used), 1),
+            expires_in_s=None if math.isinf(due) else round(max(0.0, due - now), 1),
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event
-from edge_agent.models.engines import LlmFormat
+from edge_agent.models.libraries import LlmFormat
 
 DEFAULT_CONTEXT_LENGTH = 8192
 """Tokens of context to give a model that could have more: its memory is paid for when the model is loaded."""
@@ -43,13 +43,19 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a runtime can do with its model."""
+    """What a runtime can do with its model; `batches`: several requests in one evaluation."""
 
     embeddings: bool
     structured_output: bool
     tools: bool
-    shares_prefixes: bool
     batches: bool
+
+
+CAPABILITIES: Mapping[LlmFormat, Capabilities] = {
+    "gguf": Capabilities(embeddings=True, structured_output=True, tools=True, batches=True),
+    "onnx": Capabilities(embeddings=False, structured_output=True, tools=True, batches=True),
+    "mlx": Capabilities(embeddings=True, structured_output=True, tools=True, batches=False),
+}
 
 
 class Runtime(Protocol):
@@ -100,7 +106,7 @@ class Runtime(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do; known for sure once it is loaded."""
+        """What it can do."""
         ...
 
     async def close(self) -> None:

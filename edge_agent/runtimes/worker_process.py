@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,9 +17,11 @@ from edge_agent.runtimes.runtime import ModelSpec
 from edge_agent.runtimes.worker.frames import Frame, FrameDecoder, FrameError, encode_frame
 from edge_agent.runtimes.worker.problem_frames import problem_from_json
 
+log = logging.getLogger(__name__)
+
 # By default OpenMP's threads spin while they wait for each other: on a machine that has anything else to do
 # this makes generation four to six times slower, on an idle one it gains a few percent.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 _LOAD_SECONDS = 300
 _GOODBYE_SECONDS = 2
 _STDERR_LINES = 50
@@ -54,7 +57,7 @@ class WorkerProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**_ENVIRONMENT, **os.environ},
+            env={**ENVIRONMENT, **os.environ},
             start_new_session=True,  # Ctrl-C is for the daemon, which ends its models in its own order
         )
         worker = cls(process, on_death)
@@ -83,16 +86,6 @@ class WorkerProcess:
     def context_length(self) -> int:
         """What the model really has, in tokens."""
         return int(self._ready.result()["context_length"])
-
-    @property
-    def shares_prefixes(self) -> bool:
-        """Whether what a prompt and an earlier one have in common is read once."""
-        return bool(self._ready.result()["shares_prefixes"])
-
-    @property
-    def errors(self) -> tuple[str, ...]:
-        """The last lines of its stderr, for a person who looks for the cause of a crash."""
-        return tuple(self._errors)
 
     @asynccontextmanager
     async def call(self, frame: Frame) -> AsyncIterator[AsyncIterator[Frame]]:
@@ -152,6 +145,8 @@ class WorkerProcess:
         with suppress(OSError):
             self._pipe.close()
         if died:
+            log.warning("a model's process ended with status %s", code)
+            log.debug("its last words: %s", " | ".join(self._errors))
             self._on_death()
 
     def _take(self, frame: Frame) -> None:

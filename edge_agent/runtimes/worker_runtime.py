@@ -11,12 +11,10 @@ from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.envelope import conversation_to_json, event_from_json
 from cloud_bridge.protocol.events import Event, Finish
 from cloud_bridge.protocol.problems import Unavailable
-from edge_agent.runtimes.runtime import Capabilities, ModelSpec
+from edge_agent.runtimes.runtime import CAPABILITIES, Capabilities, ModelSpec
 from edge_agent.runtimes.worker.frames import Frame
 from edge_agent.runtimes.worker_process import WorkerProcess, stopped
 
-_EMBEDDING = frozenset({"gguf", "mlx"})
-_BATCHING = frozenset({"gguf"})
 _FIRST_BACK_OFF_S = 0.5
 _LONGEST_BACK_OFF_S = 60.0
 
@@ -84,14 +82,8 @@ class WorkerRuntime:
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Runtime`. Until it is loaded, sharing prefixes is taken for granted."""
-        return Capabilities(
-            embeddings=self._spec.format in _EMBEDDING,
-            structured_output=True,
-            tools=True,
-            shares_prefixes=self._worker is None or self._worker.shares_prefixes,
-            batches=self._spec.format in _BATCHING,
-        )
+        """See `Runtime`."""
+        return CAPABILITIES[self._spec.format]
 
     async def close(self) -> None:
         """See `Runtime`. Requests in flight get Unavailable code "model_stopped"."""
@@ -125,7 +117,8 @@ class WorkerRuntime:
             self._worker = await WorkerProcess.start(self._spec, on_death=self._note_crash)
             return self._worker
         finally:
-            self._starting = None
+            if self._starting is asyncio.current_task():
+                self._starting = None
 
     def _check_back_off(self) -> None:
         wait = self._not_before - self._clock()

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from edge_agent.cli.raw_process import Timing
+from edge_agent.bench.baseline_process import Timing
 from tests.daemon.running_daemon import RunningDaemon
 
 Messages = Sequence[dict[str, str]]

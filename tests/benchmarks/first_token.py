@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from edge_agent.cli import raw_process
+from edge_agent.bench import baseline_process
 from tests.benchmarks.clients import Messages, Server
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.setup import CONTEXT_LENGTH, Setup
@@ -24,7 +24,7 @@ def measure(setup: Setup) -> list[Figure]:
     daemon_ms, library_ms = [], []
     with (
         daemon(setup.scratch / "home", setup.models, setup.config) as running,
-        raw_process.started(
+        baseline_process.started(
             *("gguf", setup.path),
             context_length=CONTEXT_LENGTH,
             threads=setup.threads,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from edge_agent.cli import raw_process
+from edge_agent.bench import baseline_process
 from tests.benchmarks.clients import Server, story
 from tests.benchmarks.figure import Figure, alternating, compared
 from tests.benchmarks.setup import CONTEXT_LENGTH, Setup
@@ -20,13 +20,13 @@ def measure(setup: Setup) -> list[Figure]:
         ours = Server.of(stack.enter_context(daemon(setup.scratch / "home", setup.models, setup.config)))
         works = {"ours": lambda n: ours.streamed(story(n), setup.tokens).tokens_per_s}
         for name, environ in WAITING.items():
-            raw = stack.enter_context(
-                raw_process.started(
+            baseline = stack.enter_context(
+                baseline_process.started(
                     *("gguf", setup.path), context_length=CONTEXT_LENGTH, threads=setup.threads, environ=environ
                 )
             )
-            works[name] = lambda n, raw=raw: raw.ask(story(n), setup.tokens).tokens_per_s
+            works[name] = lambda n, baseline=baseline: baseline.ask(story(n), setup.tokens).tokens_per_s
         speed = alternating(works, rounds=setup.rounds)
     best = max(speed[name] for name in WAITING)
     what = f"generation, one request, {setup.name}"
-    return [compared(what, speed["ours"], best, f"{raw.name}, its own loop", "tokens/s")]
+    return [compared(what, speed["ours"], best, f"{baseline.name}, its own loop", "tokens/s")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from edge_agent.cli import raw_process
+from edge_agent.bench import baseline_process
 from tests.benchmarks.clients import Server, log_book
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.setup import CONTEXT_LENGTH, Setup
@@ -22,13 +22,13 @@ def measure(setup: Setup) -> list[Figure]:
         ours = _resident_mib(of_daemon, *of_daemon.children(recursive=True))
     figures = []
     for is_mapped, how in ((True, "as it comes"), (False, "its file not mapped")):
-        with raw_process.started(
+        with baseline_process.started(
             *("gguf", setup.path), context_length=CONTEXT_LENGTH, threads=setup.threads, is_mapped=is_mapped
-        ) as raw:
-            raw.ask(log_book(1, ENTRIES), setup.tokens)
-            alone = _resident_mib(psutil.Process(raw.pid))
+        ) as baseline:
+            baseline.ask(log_book(1, ENTRIES), setup.tokens)
+            alone = _resident_mib(psutil.Process(baseline.pid))
             what = f"resident memory, daemon and {setup.name} model ({ours - alone:+.0f} MiB)"
-            figures.append(Figure(what, f"{ours:.0f} MiB", f"{alone:.0f} MiB", f"{raw.name}, {how}", ours / alone))
+            figures.append(Figure(what, f"{ours:.0f} MiB", f"{alone:.0f} MiB", f"{baseline.name}, {how}", ours / alone))
     return figures
 
 

@@ -181,3 +181,25 @@ def test_metrics_count_answers_and_hold_no_text(local_daemon: RunningDaemon) -> 
     metrics = local_daemon.http.get("/metrics").text
     assert 'edge_answers_total{provisional="false",route="local"}' in metrics
     assert "Zanzibar" not in metrics
+
+
+def test_a_language_model_gives_embeddings_of_its_own(client: openai.OpenAI) -> None:
+    texts = ["a small cat", "a little kitten", "the corporate tax return of 1998"]
+    found = client.embeddings.create(model=SMALL_MODELS[0], input=texts)
+    assert found.model == SMALL_MODELS[0]
+    cat, kitten, tax = [item.embedding for item in found.data]
+    assert math.hypot(*cat) == pytest.approx(1, abs=1e-5)
+    assert _product(cat, kitten) > _product(cat, tax)
+    assert found.usage.prompt_tokens > 10
+    with pytest.raises(openai.NotFoundError):
+        client.embeddings.create(model="nobody", input="a")
+
+
+def test_a_model_says_what_it_can(client: openai.OpenAI) -> None:
+    (model,) = [model for model in client.models.list() if model.id == SMALL_MODELS[0]]
+    assert model.format == "gguf"
+    assert model.capabilities == {"embeddings": True, "structured_output": True, "tools": True, "batches": True}
+
+
+def _product(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cloud_bridge.protocol.problems import InvalidRequest, NotFound
-from edge_agent.cli import raw_process
+from edge_agent.bench import baseline_process
+from edge_agent.bench.baseline_process import BaselineFailed
 from edge_agent.cli.models import app
-from edge_agent.cli.raw_process import RawFailed
 from tests.model_files import MLX_LLM, ONNX_LLM, SMALL_LLM
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -70,8 +70,8 @@ def test_a_model_is_measured_beside_its_bare_library(models_home: Path, tmp_path
 )
 def test_each_librarys_own_loop_answers(converted_models: Path, model_format: str, model_id: str, name: str) -> None:
     (path,) = (converted_models / model_id).glob(name)
-    with raw_process.started(model_format, path, context_length=512, threads=1) as raw:
-        answer = raw.ask(QUESTION, 6)
+    with baseline_process.started(model_format, path, context_length=512, threads=1) as baseline:
+        answer = baseline.ask(QUESTION, 6)
     assert answer.text.strip()
     assert 1 <= answer.completion_tokens <= 6
     assert 0 < answer.first_s <= answer.total_s
@@ -80,7 +80,7 @@ def test_each_librarys_own_loop_answers(converted_models: Path, model_format: st
 def test_a_library_that_cannot_load_the_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"no model")
     with (
-        pytest.raises(RawFailed),
-        raw_process.started("gguf", tmp_path / "model.gguf", context_length=512, threads=1),
+        pytest.raises(BaselineFailed),
+        baseline_process.started("gguf", tmp_path / "model.gguf", context_length=512, threads=1),
     ):
         pass

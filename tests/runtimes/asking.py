@@ -10,7 +10,7 @@ from typing import Any
 
 from cloud_bridge.protocol.conversation import Conversation, Message, ResponseFormat, Sampling, Text
 from cloud_bridge.protocol.events import Finish, TextDelta, TokenLogprob
-from edge_agent.models.engines import LlmFormat
+from edge_agent.models.libraries import LlmFormat
 from edge_agent.runtimes.runtime import ModelSpec, Runtime
 from edge_agent.runtimes.worker_runtime import WorkerRuntime
 

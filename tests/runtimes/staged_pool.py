@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from cloud_bridge.protocol.conversation import Conversation
@@ -59,7 +59,7 @@ class Staged:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(embeddings=True, structured_output=True, tools=True, shares_prefixes=True, batches=False)
+        return Capabilities(embeddings=True, structured_output=True, tools=True, batches=False)
 
     async def close(self) -> None:
         await asyncio.sleep(0)
@@ -69,10 +69,18 @@ class Staged:
 
 
 class Stage:
-    """A pool of staged runtimes with a clock of its own."""
+    """A pool of staged runtimes with a clock of its own. Those named in `broken` do not load, those in `slow` not until
+    a test lets them.
 
-    def __init__(self, *, budget: int = 100, keep_alive_s: float = 60, busy_wait_s: float = 0.05) -> None:
+    `busy_wait_s` is real time: a test that waits for its end makes it short, and no other one comes near it.
+    """
+
+    def __init__(self, *, budget: int = 100, keep_alive_s: float = 60, busy_wait_s: float = 60) -> None:
         self.now = 0.0
+        self.clock_reads = 0
+        self.asked: list[str] = []
+        self.broken: set[str] = set()
+        self.slow: set[str] = set()
         self.log: list[str] = []
         self.made: dict[str, Staged] = {}
         self.sizes = {"a": 40, "b": 40, "c": 40, "big": 90, "huge": 101}
@@ -80,23 +88,46 @@ class Stage:
         self.wake = asyncio.Semaphore(0)
         self.pool = Pool(
             self._spec, budget, keep_alive_s,
-            make=self._make, clock=lambda: self.now, sleep=self._sleep, busy_wait_s=busy_wait_s, patience_s=10,
+            make=self._make, clock=self._clock, sleep=self._sleep,
+            busy_wait_s=busy_wait_s, patience_s=10, look_again_s=0.001,
         )  # fmt: skip
 
     def _spec(self, model_id: str) -> ModelSpec:
         if model_id not in self.sizes:
             raise NotFound("no such model", code="unknown_model")
+        self.asked.append(model_id)
         return spec(Path("unused"), model_id=model_id, context_length=100, ram_mb=self.sizes[model_id])
 
     def _make(self, found: ModelSpec) -> Staged:
         self.log.append(f"+{found.model_id}")
-        self.made[found.model_id] = Staged(found, self.log)
-        return self.made[found.model_id]
+        made = self.made[found.model_id] = Staged(found, self.log)
+        made.broken = found.model_id in self.broken
+        if found.model_id in self.slow:
+            made.loads.clear()
+        return made
+
+    def _clock(self) -> float:
+        self.clock_reads += 1
+        return self.now
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.put_nowait(seconds)
         await self.wake.acquire()
 
+    async def looked_for_room(self) -> None:
+        """Whoever waits for room has looked for it, and looked again: nobody else reads the clock so often."""
+        seen = self.clock_reads
+        await until(lambda: self.clock_reads >= seen + 20)
+
+    def running(self, name: str) -> int:
+        return sum(each.running for each in self.pool.loaded() if each.model_id == name)
+
     @property
     def names(self) -> set[str]:
         return {each.model_id for each in self.pool.loaded()}
+
+
+async def until(happened: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not happened():  # noqa: ASYNC110 - the pool does it in its own time
+            await asyncio.sleep(0.001)

@@ -347,19 +347,15 @@ def test_an_answer_is_over_when_only_its_end_may_come():
     constraint.mask(logits)
     assert list(np.flatnonzero(np.isfinite(logits))) == list(SMALL.end_tokens)
     constraint.accept(SMALL.end_tokens[0])
-    constraint.rollback(2)
-    assert constraint.allows(ord("e"))
+    assert constraint.is_over
 
 
-def test_answers_part_ways_and_steps_are_taken_back():
+def test_answers_part_ways():
     constraint = constrained({"enum": ["ab", "ac"]})
     other = constraint.copy()
     for character in '"ab':
         constraint.accept(ord(character))
     assert not other.allows(ord("b"))
-    constraint.rollback(1)
-    assert constraint.allows(ord("c"))
-    constraint.rollback(0)
     other.accept(ord('"'))
     assert other.allows(ord("a"))
 
@@ -373,12 +369,11 @@ def test_a_token_that_is_not_allowed_breaks_the_answer_for_good():
         lambda: constraint.mask(np.zeros(SMALL.size, dtype=np.float32)),
         lambda: constraint.allows(ord("1")),
         lambda: constraint.accept(ord("1")),
-        lambda: constraint.rollback(1),
+        constraint.forced,
     ):
         with pytest.raises(Broken):
             use()
     assert not constraint.is_over
-    assert constraint.forced() == []
 
 
 def test_threads_may_share_the_vocabulary():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest
 from edge_agent.runtimes.decoders.decoder import Logits, NoRoomError, Span
+from edge_agent.runtimes.decoders.onnx_caches import BufferedCaches, Tensor
 from edge_agent.runtimes.decoders.onnx_decoder import OnnxDecoder, open_onnx_decoder
+from edge_agent.runtimes.decoders.onnx_graph import open_graph
 from tests.model_files import ONNX_LLM
 from tests.runtimes.onnx_models import CONTEXT, VOCABULARY, adder, tensor, write_decoder
 
@@ -118,6 +123,45 @@ def test_a_step_carries_prompts_and_answers_of_several_sequences(decoder: OnnxDe
     exact(found[0], anew(decoder, [*histories[1], 3])[-1:])
     exact(found[1], anew(decoder, [4, 5, 6])[-2:])
     exact(found[2], anew(decoder, [*histories[0], 7])[-1:])
+
+
+HEADS, CELLS = 3, 300
+
+
+@pytest.fixture
+def caches(tmp_path: Path) -> BufferedCaches:
+    """Of two sequences, whose cells of 256 bytes begin and end within pages."""
+    graph = open_graph(write_decoder(tmp_path, grouped=True), threads=1)
+    larger = tuple(replace(cache, heads=HEADS, head_size=64) for cache in graph.caches)
+    return BufferedCaches(replace(graph, caches=larger), context_length=CELLS, sequences=2)
+
+
+def memory(caches: BufferedCaches, sequence: int) -> Tensor:
+    """The memory itself that a run would be given: (keys and values, heads, cells, head_size)."""
+    step = caches.begin([sequence], 1)
+    return np.array([value.numpy()[0, :, :CELLS] for value in step.inputs.values()])
+
+
+def fill(caches: BufferedCaches, sequence: int) -> None:
+    step = caches.begin([sequence], CELLS)
+    for value in step.inputs.values():
+        value.numpy()[0, :, :CELLS] = 1
+    caches.end(step, CELLS, {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system takes pages back when it needs them")
+@pytest.mark.parametrize("start", [0, 1, 17, 150, CELLS - 1])
+def test_the_memory_of_what_was_forgotten_is_given_back(caches: BufferedCaches, start: int) -> None:
+    for sequence in (0, 1):
+        fill(caches, sequence)
+    # Each piece that is given back begins and ends within a page, and those two pages stay.
+    pieces = memory(caches, 0).shape[0] * (HEADS if start else 1)
+    for sequence in (0, 1):
+        caches.forget(sequence, start)
+        found = memory(caches, sequence)
+        assert found[:, :, :start].all()
+        assert np.count_nonzero(found[:, :, start:]) * 4 <= 2 * pieces * mmap.PAGESIZE
+        assert memory(caches, 1)[:, :, : start if sequence else CELLS].all()
 
 
 STEPS = st.lists(

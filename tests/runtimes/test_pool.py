@@ -12,7 +12,7 @@ from edge_agent.runtimes.pool import Pool
 from edge_agent.runtimes.runtime import ModelSpec
 from edge_agent.runtimes.worker_runtime import WorkerRuntime
 from tests.runtimes.asking import answer, asking, model_file, spec
-from tests.runtimes.staged_pool import Stage, Staged
+from tests.runtimes.staged_pool import Stage, until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +22,13 @@ HI = asking("hi")
 @pytest.fixture
 async def stage():
     found = Stage()
+    yield found
+    await found.pool.close()
+
+
+@pytest.fixture
+async def impatient():
+    found = Stage(busy_wait_s=0.05)
     yield found
     await found.pool.close()
 
@@ -42,8 +49,8 @@ async def test_the_least_recently_used_goes_when_room_is_needed(stage):
     assert stage.names == {"a", "c"}
 
 
-async def test_a_model_at_work_is_never_unloaded_for_another(stage):
-    events = {}
+async def test_a_model_at_work_is_never_unloaded_for_another(impatient):
+    stage, events = impatient, {}
     for name in ("a", "b"):
         runtime = await stage.pool.runtime(name)
         stage.made[name].go.clear()
@@ -64,17 +71,16 @@ async def test_a_model_at_work_is_never_unloaded_for_another(stage):
 
 
 async def test_what_waits_for_room_gets_it_when_it_comes(stage):
-    stage.pool._busy_wait_s = 10
     runtimes = {name: await stage.pool.runtime(name) for name in ("a", "b")}
     for name in runtimes:
         stage.made[name].go.clear()
     tasks = [asyncio.create_task(answer(runtime, HI)) for runtime in runtimes.values()]
-    await asyncio.sleep(0.01)
+    await until(lambda: stage.running("a") and stage.running("b"))
     waiting = asyncio.create_task(stage.pool.runtime("c"))
-    await asyncio.sleep(0.01)
+    await stage.looked_for_room()
     assert not waiting.done()
     stage.made["b"].go.set()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 10)
     assert stage.names == {"a", "c"}
     stage.made["a"].go.set()
     await asyncio.gather(*tasks)
@@ -106,8 +112,7 @@ async def test_an_idle_model_is_unloaded_in_time_and_comes_back_when_needed(stag
     assert stage.names == {"a"}
     stage.now = 90
     stage.wake.release()
-    while stage.names:  # noqa: ASYNC110 - the pool does it in its own time
-        await asyncio.sleep(0)
+    await until(lambda: not stage.names)
     assert stage.log == ["+a", "-a"]
     await answer(runtime, HI)
     assert stage.log == ["+a", "-a", "+a"]
@@ -128,14 +133,7 @@ async def test_a_model_at_work_is_not_idle(stage):
 
 
 async def test_a_model_that_does_not_load_takes_no_room(stage):
-    make = stage._make
-
-    def broken(found: ModelSpec) -> Staged:
-        made = make(found)
-        made.broken = found.model_id == "a"
-        return made
-
-    stage.pool._make = broken
+    stage.broken.add("a")
     with pytest.raises(Broken):
         await stage.pool.runtime("a")
     assert stage.names == set()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from cloud_bridge.protocol.problems import Broken, Unavailable
-from edge_agent.runtimes.runtime import ModelSpec
 from tests.runtimes.asking import answer, asking
-from tests.runtimes.staged_pool import Stage, Staged
+from tests.runtimes.staged_pool import Stage, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,24 +22,6 @@ async def stage():
     await found.pool.close()
 
 
-async def _until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not happened():  # noqa: ASYNC110 - the pool does it in its own time
-            await asyncio.sleep(0.001)
-
-
-def _loading_slowly(stage: Stage, name: str) -> None:
-    make = stage._make
-
-    def slow(found: ModelSpec) -> Staged:
-        made = make(found)
-        if found.model_id == name:
-            made.loads.clear()
-        return made
-
-    stage.pool._make = slow
-
-
 async def _busy(stage: Stage, name: str):
     runtime = await stage.pool.runtime(name)
     stage.made[name].go.clear()
@@ -50,11 +30,22 @@ async def _busy(stage: Stage, name: str):
     return events
 
 
+async def _standing_back(stage: Stage, name: str) -> asyncio.Task[object]:
+    """A request for a model that is at work, once whoever waits for its room has lost patience."""
+    stage.now += 11
+    await stage.looked_for_room()
+    number = stage.asked.count(name)
+    asking_for_it = asyncio.create_task(stage.pool.runtime(name))
+    await until(lambda: stage.asked.count(name) > number)
+    await stage.looked_for_room()
+    assert not asking_for_it.done()
+    return asking_for_it
+
+
 async def test_whoever_waits_for_room_is_told_at_once_that_the_pool_closes(stage):
-    stage.pool._busy_wait_s = 60
     events = await _busy(stage, "a")
     waiting = asyncio.create_task(stage.pool.runtime("big"))
-    await asyncio.sleep(0.02)
+    await stage.looked_for_room()
     await asyncio.wait_for(stage.pool.close(), 5)
     with pytest.raises(Unavailable) as caught:
         await asyncio.wait_for(waiting, 5)
@@ -65,9 +56,9 @@ async def test_whoever_waits_for_room_is_told_at_once_that_the_pool_closes(stage
 
 
 async def test_a_model_that_is_unloaded_while_it_loads_is_not_used(stage):
-    _loading_slowly(stage, "a")
+    stage.slow.add("a")
     loading = asyncio.create_task(stage.pool.runtime("a"))
-    await _until(lambda: "a" in stage.made)
+    await until(lambda: "a" in stage.made)
     unloading = asyncio.create_task(stage.pool.unload("a"))
     await asyncio.sleep(0)
     stage.made["a"].loads.set()
@@ -110,10 +101,9 @@ async def test_making_room_waits_for_what_leaves_and_takes_nobody_else(stage):
 
 
 async def test_a_model_that_was_just_asked_for_is_not_taken_away_before_its_first_request(stage):
-    stage.pool._busy_wait_s = 10
     big = await stage.pool.runtime("big")
     other = asyncio.create_task(stage.pool.runtime("a"))
-    await asyncio.sleep(0.05)
+    await stage.looked_for_room()
     assert stage.names == {"big"}
     await answer(big, HI)
     await asyncio.wait_for(other, 5)
@@ -121,26 +111,21 @@ async def test_a_model_that_was_just_asked_for_is_not_taken_away_before_its_firs
 
 
 async def test_a_model_that_was_asked_for_and_never_used_does_not_block_for_long(stage):
-    stage.pool._busy_wait_s = 10
     await stage.pool.runtime("big")
     other = asyncio.create_task(stage.pool.runtime("a"))
-    await asyncio.sleep(0.02)
+    await stage.looked_for_room()
+    assert stage.names == {"big"}
     stage.now = 3
     await asyncio.wait_for(other, 5)
     assert stage.names == {"a"}
 
 
 async def test_a_big_model_is_not_kept_out_for_ever_by_small_ones_in_use(stage):
-    stage.pool._busy_wait_s = 60
     events = await _busy(stage, "a")
     big = asyncio.create_task(stage.pool.runtime("big"))
-    await asyncio.sleep(0.02)
+    await stage.looked_for_room()
     second = await _busy(stage, "a")  # not yet: at first those who come go in
-    stage.now = 11
-    await asyncio.sleep(0.3)
-    third = asyncio.create_task(stage.pool.runtime("a"))
-    await asyncio.sleep(0.05)
-    assert not third.done()
+    third = await _standing_back(stage, "a")
     for one in (events, second):
         await one.aclose()
     handle = await asyncio.wait_for(big, 5)
@@ -151,30 +136,20 @@ async def test_a_big_model_is_not_kept_out_for_ever_by_small_ones_in_use(stage):
 
 
 async def test_whoever_stood_back_goes_on_when_the_big_one_gives_up(stage):
-    stage.pool._busy_wait_s = 0.6
     events = await _busy(stage, "a")
     big = asyncio.create_task(stage.pool.runtime("big"))
-    await asyncio.sleep(0.02)
-    stage.now = 11
-    await asyncio.sleep(0.3)
-    standing_back = asyncio.create_task(stage.pool.runtime("a"))
-    with pytest.raises(Unavailable) as caught:
+    await stage.looked_for_room()
+    standing_back = await _standing_back(stage, "a")
+    big.cancel()  # its client leaves; its time's end would do the same
+    with pytest.raises(asyncio.CancelledError):
         await big
-    assert caught.value.code == "models_busy"
-    await asyncio.wait_for(standing_back, 5)
+    await asyncio.wait_for(standing_back, 10)
     assert stage.log == ["+a"]
     await events.aclose()
 
 
 async def test_a_model_that_fails_to_load_remembers_how_often_it_tried(stage):
-    make = stage._make
-
-    def broken(found: ModelSpec) -> Staged:
-        made = make(found)
-        made.broken = True
-        return made
-
-    stage.pool._make = broken
+    stage.broken.add("a")
     for _ in range(3):
         with pytest.raises(Broken):
             await stage.pool.runtime("a")
@@ -185,39 +160,48 @@ async def test_a_model_that_fails_to_load_remembers_how_often_it_tried(stage):
     assert stage.names == {"a"}
 
 
-@pytest.mark.parametrize("by_request", [False, True])
-async def test_keep_alive_of_nothing_unloads_after_the_answer_and_not_before(by_request):
-    stage = Stage(keep_alive_s=60 if by_request else 0)
+async def test_keep_alive_of_nothing_unloads_after_the_answer_and_not_before():
+    stage = Stage(keep_alive_s=0)
     try:
-        runtime = await stage.pool.runtime("a", keep_alive_s=0 if by_request else None)
+        runtime = await stage.pool.runtime("a")
         await stage.pool.unload_idle()
         assert stage.names == {"a"}
         await answer(runtime, HI)
         while await stage.slept.get() > 0.05:
             pass
         stage.wake.release()
-        await _until(lambda: not stage.names)
+        await until(lambda: not stage.names)
     finally:
         await stage.pool.close()
 
 
-async def test_a_negative_keep_alive_keeps_for_ever(stage):
-    runtime = await stage.pool.runtime("a", keep_alive_s=-1)
-    await answer(runtime, HI)
-    stage.now = 1e9
-    await stage.pool.unload_idle()
-    (loaded,) = stage.pool.loaded()
-    assert loaded.expires_in_s is None
-    await answer(await stage.pool.runtime("a"), HI)  # the next one wants what the pool gives
-    (loaded,) = stage.pool.loaded()
-    assert loaded.expires_in_s == 60
+@pytest.mark.parametrize(("keep_alive_s", "expires_in_s"), [(60, 48), (-1, None)])
+async def test_what_is_loaded_says_how_long_it_is_idle_and_when_it_leaves(keep_alive_s, expires_in_s):
+    stage = Stage(keep_alive_s=keep_alive_s)
+    try:
+        await answer(await stage.pool.runtime("a"), HI)
+        stage.now = 12
+        (loaded,) = stage.pool.loaded()
+        assert (loaded.idle_s, loaded.expires_in_s) == (12, expires_in_s)
+    finally:
+        await stage.pool.close()
+
+
+async def test_a_negative_keep_alive_keeps_for_ever():
+    stage = Stage(keep_alive_s=-1)
+    try:
+        await answer(await stage.pool.runtime("a"), HI)
+        stage.now = 1e9
+        await stage.pool.unload_idle()
+        assert stage.names == {"a"}
+    finally:
+        await stage.pool.close()
 
 
 async def test_a_client_that_leaves_while_its_model_waits_for_room_leaves_nothing(stage):
-    stage.pool._busy_wait_s = 60
     events = await _busy(stage, "a")
     waiting = asyncio.create_task(stage.pool.runtime("big"))
-    await asyncio.sleep(0.02)
+    await stage.looked_for_room()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -227,8 +211,6 @@ async def test_a_client_that_leaves_while_its_model_waits_for_room_leaves_nothin
 
 
 async def test_many_requests_for_models_that_take_turns_all_get_their_answer(stage):
-    stage.pool._busy_wait_s = 60
-
     async def one(name: str) -> None:
         runtime = await stage.pool.runtime(name)
         await asyncio.sleep(0)

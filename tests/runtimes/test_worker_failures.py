@@ -163,9 +163,15 @@ async def test_no_process_outlives_a_daemon_that_is_killed(models_home):
         assert gone(pid)
 
 
-async def test_nothing_of_a_prompt_reaches_the_processes_stderr(models_home):
+async def test_what_a_process_said_before_it_died_holds_nothing_of_a_prompt(models_home, caplog):
+    caplog.set_level("DEBUG")
     async with running(spec(model_file(models_home))) as runtime:
-        await answer(runtime, asking("The word is xylograph.", max_tokens=4, seed=1))
-        worker = runtime._worker
-        assert worker is not None
-        assert "xylograph" not in " ".join(worker.errors)
+        events = runtime.generate(asking("The word is xylograph.", seed=1))
+        await anext(events)
+        os.kill(runtime.pid, signal.SIGABRT)
+        with pytest.raises(Unavailable):
+            async for _ in events:
+                pass
+        await asyncio.sleep(0)
+    assert "ended with status" in caplog.text
+    assert "xylograph" not in caplog.text

@@ -91,17 +91,15 @@ class Constraint:
     Every method raises Broken code "inference_failed" once the answer has become too complex to follow.
     """
 
-    def __init__(self, matcher: LLMatcher, size: int, ends: frozenset[int], said_ends: int = 0) -> None:
+    def __init__(self, matcher: LLMatcher, size: int, ends: frozenset[int]) -> None:
         self._matcher = matcher
         self._size = size
         self._ends = ends
-        # End tokens after all is said: the matcher counts them only where more might have come.
-        self._said_ends = said_ends
         self._bits = np.zeros(-(-size // _WORD_BITS), dtype=np.int32)
 
     def copy(self) -> Constraint:
         """Another answer at the same place."""
-        return Constraint(self._matcher.deep_copy(), self._size, self._ends, self._said_ends)
+        return Constraint(self._matcher.deep_copy(), self._size, self._ends)
 
     @property
     def is_over(self) -> bool:
@@ -125,21 +123,15 @@ class Constraint:
 
     def accept(self, token: int) -> None:
         """The token is part of the answer."""
-        if token in self._ends and self.is_over:
-            self._said_ends += 1
-        elif not self._matcher.consume_token(token):
+        # After all is said the matcher takes no end token, where more might have come it does.
+        if not (token in self._ends and self.is_over) and not self._matcher.consume_token(token):
             raise _lost()
 
     def forced(self) -> list[int]:
         """Tokens that must come next, as the model's own tokenizer would write them; often none."""
-        return self._matcher.compute_ff_tokens()
-
-    def rollback(self, count: int) -> None:
-        """Take back the last `count` accepted tokens."""
-        unsaid = min(count, self._said_ends)
-        self._said_ends -= unsaid
-        if count > unsaid and not self._matcher.rollback(count - unsaid):
-            raise _lost()
+        tokens = self._matcher.compute_ff_tokens()
+        self._check()
+        return tokens
 
     def _check(self) -> None:
         if self._matcher.is_error():

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.runtimes.decoders.hf_files import HINT, missing, object_of, parsed, text_of, unreadable
+from edge_agent.models.hf_config import CONFIG_FILE
+from edge_agent.models.hf_files import HINT, missing, object_of, parsed, text_of, unreadable
+from edge_agent.models.hf_folder import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-TOKENIZER_FILE = "tokenizer.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
 _MAX_TOKENIZER_BYTES = 128 * 1024 * 1024  # the largest in use, of 262,144 tokens, has 33 MB
@@ -59,7 +60,7 @@ class HfVocabulary:
         self.bos_text = "" if bos is None else facts.bos or ""
         self.end_tokens: tuple[int, ...] = tuple(dict.fromkeys(self._ends(facts)))
         if not self.end_tokens:
-            raise unreadable(facts.path.parent / "config.json", "names no token that ends an answer")
+            raise unreadable(facts.path.parent / CONFIG_FILE, "names no token that ends an answer")
         self.eos_text: str = self.spelling(self.end_tokens[0])
 
     @classmethod
@@ -144,7 +145,7 @@ class _Facts:
         if source is None:
             raise missing(path)
         settings = {**object_of(folder / "special_tokens_map.json"), **object_of(folder / "tokenizer_config.json")}
-        model, generation = object_of(folder / "config.json"), object_of(folder / "generation_config.json")
+        model, generation = object_of(folder / CONFIG_FILE), object_of(folder / "generation_config.json")
         roles = [_content(settings.get("bos_token")), _content(settings.get("eos_token"))]
         with _reading(path):
             special, plain = (_tokenizer(source, roles, parse_special=each) for each in (True, False))

@@ -23,6 +23,7 @@ _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 _NO_LIMIT = -1
 _NO_ROOM = 1
 _EMBEDDED_TOKENS = 2048
+_FEWEST_CELLS = 32
 
 
 @native.llama_log_callback  # type: ignore[untyped-decorator]  # llama_cpp has no types
@@ -113,20 +114,11 @@ class LlamaDecoder:
                 param="model",
             )
         kept = list(tokens[: min(_EMBEDDED_TOKENS, self.context_length)])
-        params = native.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = max(len(kept), 32)
-        params.n_threads = params.n_threads_batch = self._threads
-        params.embeddings = True
-        # A context for this alone: its buffers would otherwise stay for requests that rarely come.
-        context = _context(self._model, params)
-        try:
-            if native.llama_pooling_type(context) == native.LLAMA_POOLING_TYPE_NONE:
-                native.llama_free(context)
-                params.pooling_type = native.LLAMA_POOLING_TYPE_MEAN
-                context = _context(self._model, params)
-            return self._pooled(context, kept)
-        finally:
-            native.llama_free(context)
+        for pooling in (native.LLAMA_POOLING_TYPE_UNSPECIFIED, native.LLAMA_POOLING_TYPE_MEAN):
+            found = self._pooled(kept, pooling)
+            if found is not None:
+                return found
+        raise RuntimeError("llama.cpp pools nothing")
 
     def close(self) -> None:
         """See `Decoder`."""
@@ -162,15 +154,28 @@ class LlamaDecoder:
             raise RuntimeError(f"token {first} of the batch has no logits")
         return np.ctypeslib.as_array(pointer, shape=(wanted, self.vocabulary.size))
 
-    def _pooled(self, context: Any, tokens: Sequence[int]) -> Logits:
-        array = (native.llama_token * len(tokens))(*tokens)
-        if native.llama_decode(context, native.llama_batch_get_one(array, len(tokens))) != 0:
-            raise RuntimeError("llama_decode failed for an embedding")
-        pointer = native.llama_get_embeddings_seq(context, 0)
-        if not pointer:
-            raise RuntimeError("llama.cpp gave no embedding")
-        size = native.llama_model_n_embd(self._model)
-        return np.ctypeslib.as_array(pointer, shape=(size,)).copy()
+    def _pooled(self, tokens: Sequence[int], pooling: int) -> Logits | None:
+        """The text's vector, None where the model has no pooling of its own and none was named."""
+        params = native.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = max(len(tokens), _FEWEST_CELLS)
+        params.n_threads = params.n_threads_batch = self._threads
+        params.embeddings = True
+        params.pooling_type = pooling
+        # A context for this alone: its buffers would otherwise stay for requests that rarely come.
+        context = _context(self._model, params)
+        try:
+            if native.llama_pooling_type(context) == native.LLAMA_POOLING_TYPE_NONE:
+                return None
+            array = (native.llama_token * len(tokens))(*tokens)
+            if native.llama_decode(context, native.llama_batch_get_one(array, len(tokens))) != 0:
+                raise RuntimeError("llama_decode failed for an embedding")
+            pointer = native.llama_get_embeddings_seq(context, 0)
+            if not pointer:
+                raise RuntimeError("llama.cpp gave no embedding")
+            size = native.llama_model_n_embd(self._model)
+            return np.ctypeslib.as_array(pointer, shape=(size,)).copy()
+        finally:
+            native.llama_free(context)
 
 
 def _context(model: Any, params: Any) -> Any:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
+from edge_agent.models.hf_config import HfConfig
+from edge_agent.models.hf_files import HINT
 from edge_agent.runtimes.decoders import mlx_folder
-from edge_agent.runtimes.decoders.decoder import Logits, NoRoomError, Span
-from edge_agent.runtimes.decoders.hf_files import HINT
+from edge_agent.runtimes.decoders.decoder import STEP_TOKENS, Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
 
-_CHUNK = 512
 _EMBEDDED_TOKENS = 2048
 _STEPS_BETWEEN_CLEARING = 256
 
@@ -41,7 +41,7 @@ def open_mlx_decoder(path: Path, *, context_length: int, sequences: int) -> MlxD
             "MLX is not installed.", code="extra_missing", hint="Install the extra: pip install 'edge-agent[mlx]'"
         ) from error
     config = mlx_folder.check(path)
-    length = min(context_length, mlx_folder.context_length(config) or context_length)
+    length = min(context_length, config.context_length or context_length)
     if length < 1:
         raise _unreadable(f"A context of {length} tokens holds no prompt.")
     try:
@@ -148,8 +148,8 @@ class MlxDecoder:
             raise _gives_none()
         layers = self._cache.make_prompt_cache(self._model)
         total: Any = 0
-        for start in range(0, len(kept), _CHUNK):
-            part = kept[start : start + _CHUNK]
+        for start in range(0, len(kept), STEP_TOKENS):
+            part = kept[start : start + STEP_TOKENS]
             hidden = inner(self._mx.array([part]), cache=layers)
             if hidden.ndim != 3 or hidden.shape[:2] != (1, len(part)) or hidden.shape[2] == self.vocabulary.size:
                 raise _gives_none()
@@ -189,8 +189,8 @@ class MlxDecoder:
         """The logits that are wanted, not computed yet. What comes before them is: its logits never are."""
         kept = self._sequences[span.sequence]
         before, last = span.tokens[: len(span.tokens) - span.wanted], span.tokens[len(span.tokens) - span.wanted :]
-        for start in range(0, len(before), _CHUNK):
-            self._model(self._mx.array([list(before[start : start + _CHUNK])]), cache=kept.layers)
+        for start in range(0, len(before), STEP_TOKENS):
+            self._model(self._mx.array([list(before[start : start + STEP_TOKENS])]), cache=kept.layers)
             self._mx.eval([layer.state for layer in kept.layers])
             self._mx.clear_cache()
         names = [next(self._names) for _ in span.tokens]
@@ -216,9 +216,9 @@ def _width(model: Any) -> int:
     return width
 
 
-def _why(error: Exception, config: dict[str, Any]) -> str:
+def _why(error: Exception, config: HfConfig) -> str:
     if isinstance(error, ValueError) and "not supported" in str(error):
-        return f"mlx-lm does not know the architecture {config['model_type']}."
+        return f"mlx-lm does not know the architecture {mlx_folder.architecture(config)}."
     return "The model's files could not be read by MLX."
 
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.runtimes.decoders.hf_files import HINT, missing, object_of, unreadable
+from edge_agent.models.hf_config import HfConfig
+from edge_agent.models.hf_files import HINT, missing, object_of, unreadable
+from edge_agent.models.hf_folder import safetensors_files
 
-CONFIG_FILE = "config.json"
 INDEX_FILE = "model.safetensors.index.json"
-WEIGHTS = "model*.safetensors"
-"""Every such file of the folder is read by mlx-lm, whatever the index says."""
 
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_-]+")
-_LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
-_MAX_LAYERS = 1024
 
 
-def check(path: Path) -> dict[str, Any]:
+def check(path: Path) -> HfConfig:
     """The model's config, where `path`, its main file of weights, and all that belongs to it can be trusted.
 
     Raises Broken code "model_file_missing", "model_truncated" or "model_unreadable": no config, one that brings code
-    of its own or has more layers than any model; weights outside the folder; weights that lie about their sizes.
+    of its own or has senseless dimensions; weights outside the folder; weights that lie about their sizes.
     """
     folder = path.parent
-    config = _config(folder / CONFIG_FILE)
-    weights = sorted(folder.glob(WEIGHTS))
+    config = HfConfig.read(folder)
+    _check_architecture(config)
+    weights = safetensors_files(folder)
     if path not in weights:
         raise missing(path)
     for name in _indexed(folder / INDEX_FILE):
@@ -39,44 +36,25 @@ def check(path: Path) -> dict[str, Any]:
     return config
 
 
-def context_length(config: dict[str, Any]) -> int | None:
-    """How many tokens the model was trained to read, if its config says so."""
-    for part in _parts(config):
-        length = part.get("max_position_embeddings")
-        if isinstance(length, int) and length > 0:
-            return length
-    return None
+def architecture(config: HfConfig) -> str:
+    """The name that mlx-lm chooses its program by, as `check` has found it."""
+    return str(config.parts[0].get("model_type"))
 
 
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise missing(path)
-    config = object_of(path)
-    for part in _parts(config):
+def _check_architecture(config: HfConfig) -> None:
+    for part in config.parts:
         if part.get("model_file") is not None:
-            raise unreadable(path, "asks for a program of the model's own to be run, which is not done")
-        layers = [part.get(key) for key in _LAYERS]
-        if any(isinstance(count, int) and count > _MAX_LAYERS for count in layers):
-            raise unreadable(path, f"speaks of more than {_MAX_LAYERS} layers")
-        architecture = part.get("model_type")
-        if architecture is not None and not _is_architecture(architecture):
-            raise unreadable(path, "names no architecture")
-    if config.get("model_type") is None:
-        raise unreadable(path, "names no architecture")
-    return config
+            raise unreadable(config.path, "asks for a program of the model's own to be run, which is not done")
+        name = part.get("model_type")
+        if name is not None and not _is_architecture(name):
+            raise unreadable(config.path, "names no architecture")
+    if config.parts[0].get("model_type") is None:
+        raise unreadable(config.path, "names no architecture")
 
 
 def _is_architecture(name: Any) -> bool:
     # It becomes a part of the name of a module to import.
     return isinstance(name, str) and _ARCHITECTURE.fullmatch(name) is not None
-
-
-def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The config, and the language model's own where other parts stand beside it."""
-    yield config
-    inner = config.get("text_config")
-    if isinstance(inner, dict):
-        yield inner
 
 
 def _indexed(path: Path) -> list[str]:

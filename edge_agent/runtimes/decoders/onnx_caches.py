@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.runtimes.decoders.onnx_graph import CacheShape, OnnxGraph
+from edge_agent.runtimes.decoders.onnx_pages import Pages
 
 if TYPE_CHECKING:
     from onnxruntime import OrtValue
@@ -70,19 +71,18 @@ def caches_for(graph: OnnxGraph, *, context_length: int, sequences: int) -> Cach
 class BufferedCaches:
     """One buffer a cache tensor, with room for all: a run writes the new cells where they belong and copies nothing.
 
-    Pages that were never written take no memory, and those of a forgotten sequence are given back.
+    Pages that were never written take no memory, and those of forgotten cells are given back.
     """
 
     def __init__(self, graph: OnnxGraph, *, context_length: int, sequences: int) -> None:
         self._caches = graph.caches
         self._lengths = [0] * sequences
         # One cell more than the context: a row that only fills a gap writes behind its end.
-        shapes = [(sequences, cache.heads, context_length + 1, cache.head_size) for cache in graph.caches]
-        self._pages = [mmap.mmap(-1, int(np.prod(shape)) * graph.cache_type.itemsize) for shape in shapes]
-        self._buffers: list[Tensor] = [
-            np.frombuffer(pages, graph.cache_type).reshape(shape)
-            for pages, shape in zip(self._pages, shapes, strict=True)
+        self._pages = [
+            Pages((sequences, cache.heads, context_length + 1, cache.head_size), graph.cache_type)
+            for cache in graph.caches
         ]
+        self._buffers: list[Tensor] = [pages.array for pages in self._pages]
         self._values: dict[tuple[int, int], list[OrtValue]] = {}
 
     def groups(self, sequences: Sequence[int]) -> list[list[int]]:
@@ -115,13 +115,17 @@ class BufferedCaches:
 
     def forget(self, sequence: int, start: int) -> None:
         """See `Caches`."""
-        if start == 0 and self._lengths[sequence] and hasattr(mmap, "MADV_DONTNEED"):
-            for pages, buffer in zip(self._pages, self._buffers, strict=True):
-                row = buffer[sequence].nbytes
-                begin = -(-sequence * row // mmap.PAGESIZE) * mmap.PAGESIZE
-                end = (sequence + 1) * row // mmap.PAGESIZE * mmap.PAGESIZE
-                if begin < end:
-                    pages.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+        for pages in self._pages:
+            _, heads, width, _ = pages.array.shape
+            row, head, cell, _ = pages.array.strides
+            begin = sequence * row
+            if start == 0:
+                pages.give_back(begin, begin + row)
+                continue
+            # Of the page where the used cells end, too, the rest is nobody's.
+            used = min(self._lengths[sequence] * cell + mmap.PAGESIZE - 1, width * cell)
+            for at in range(begin, begin + heads * head, head):
+                pages.give_back(at + start * cell, at + used)
         self._lengths[sequence] = start
 
     def share(self, source: int, target: int, length: int) -> None:

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_bridge.protocol.problems import InvalidRequest
+from edge_agent.models.hf_files import unreadable
 from edge_agent.runtimes.decoders.decoder import Logits, NoRoomError, Span
-from edge_agent.runtimes.decoders.hf_files import unreadable
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
 from edge_agent.runtimes.decoders.onnx_caches import Step, caches_for
 from edge_agent.runtimes.decoders.onnx_graph import OnnxGraph, open_graph
 
 # Graphs give logits for every position, asked for or not: 512 of them would take 300 MB for a large vocabulary.
 # Reading 128 tokens at a time costs a token some 10% more than 512 at a time.
-_CHUNK = 128
+READ_TOKENS = 128
 # Memory for a prompt's activations goes back to the system after each run; for an answer's tokens it is kept.
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 
@@ -141,8 +141,8 @@ class OnnxDecoder:
     def _read(self, span: Span) -> list[Logits]:
         """Several tokens of one sequence, a piece at a time."""
         found = []
-        for at in range(0, len(span.tokens), _CHUNK):
-            piece = span.tokens[at : at + _CHUNK]
+        for at in range(0, len(span.tokens), READ_TOKENS):
+            piece = span.tokens[at : at + READ_TOKENS]
             wanted = max(0, at + len(piece) - (len(span.tokens) - span.wanted))
             rows = self._run({span.sequence: piece}, {span.sequence: min(wanted, len(piece))})
             found.append(rows[span.sequence])

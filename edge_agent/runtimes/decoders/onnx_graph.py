@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.runtimes.decoders.hf_files import object_of, unreadable
+from edge_agent.models.hf_config import HfConfig
+from edge_agent.models.hf_files import unreadable
 from edge_agent.runtimes.decoders.onnx_file import read_onnx_file
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ class OnnxGraph:
     session: InferenceSession
     caches: tuple[CacheShape, ...]
     cache_type: np.dtype[Any]
-    logits_type: np.dtype[Any]
     vocabulary_size: int
     context_length: int | None
     takes_positions: bool
@@ -60,29 +60,20 @@ class OnnxGraph:
         return sum(cache.heads * cache.head_size for cache in self.caches) * self.cache_type.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class _Stated:
-    """What the files beside a model say of it."""
-
-    context_length: int | None
-    heads: int | None
-    head_size: int | None
-
-
 def open_graph(path: Path, *, threads: int) -> OnnxGraph:
     """Load a decoder as `edge-quantize --to onnx` makes it, or onnxruntime-genai's builder.
 
     Raises Broken code "model_file_missing" or "model_unreadable", also where it is an ONNX model of another kind.
     """
     file = read_onnx_file(path)
-    stated = _stated(path.parent)
+    config = HfConfig.read(path.parent)
     session = _open_session(path, threads)
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
     outputs = {tensor.name: tensor for tensor in session.get_outputs()}
     past = [name for name in inputs if _PAST.fullmatch(name)]
     if not past or not _REQUIRED <= set(inputs) <= _REQUIRED | _OPTIONAL | set(past) or "logits" not in outputs:
         raise unreadable(path, _NO_DECODER)
-    caches = tuple(_cache(path, inputs[name].shape, name, outputs, stated) for name in past)
+    caches = tuple(_cache(path, inputs[name].shape, name, outputs, config) for name in past)
     cache_type = _TYPES.get(inputs[past[0]].type)
     logits = outputs["logits"]
     if (
@@ -98,23 +89,22 @@ def open_graph(path: Path, *, threads: int) -> OnnxGraph:
         session=session,
         caches=caches,
         cache_type=cache_type,
-        logits_type=_TYPES[logits.type],
         vocabulary_size=logits.shape[2],
-        context_length=stated.context_length,
+        context_length=config.context_length,
         takes_positions="position_ids" in inputs,
         extends_in_place=2 * file.operators.get("GroupQueryAttention", 0) == len(caches),
         weight_bytes=file.weight_bytes,
     )
 
 
-def _cache(path: Path, shape: list[Any], past: str, outputs: Mapping[str, Any], stated: _Stated) -> CacheShape:
+def _cache(path: Path, shape: list[Any], past: str, outputs: Mapping[str, Any], config: HfConfig) -> CacheShape:
     present = past.replace("past_key_values", "present")
     if len(shape) != 4 or present not in outputs:
         raise unreadable(path, _NO_DECODER)
-    heads = shape[1] if isinstance(shape[1], int) else stated.heads
-    head_size = shape[3] if isinstance(shape[3], int) else stated.head_size
-    if not heads or not head_size:
-        raise unreadable(path, "does not say how large its caches are, and neither does a config.json beside it")
+    heads = shape[1] if isinstance(shape[1], int) else config.kv_heads
+    head_size = shape[3] if isinstance(shape[3], int) else config.head_size
+    if heads < 1 or head_size < 1:
+        raise unreadable(path, _NO_DECODER)
     return CacheShape(past, present, heads, head_size)
 
 
@@ -134,28 +124,3 @@ def _open_session(path: Path, threads: int) -> InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # each of the library's errors derives from bare Exception
         raise unreadable(path, "was refused by ONNX Runtime") from error
-
-
-def _stated(folder: Path) -> _Stated:
-    """What `config.json` says, or else the `genai_config.json` of onnxruntime-genai's builder."""
-    config = object_of(folder / "config.json")
-    if config:
-        heads = _positive(config, "num_attention_heads")
-        hidden = _positive(config, "hidden_size")
-        return _Stated(
-            _positive(config, "max_position_embeddings") or _positive(config, "n_positions"),
-            _positive(config, "num_key_value_heads") or heads,
-            _positive(config, "head_dim") or (hidden // heads if hidden and heads else None),
-        )
-    model = object_of(folder / "genai_config.json").get("model")
-    model = model if isinstance(model, dict) else {}
-    decoder = model.get("decoder")
-    decoder = decoder if isinstance(decoder, dict) else {}
-    return _Stated(
-        _positive(model, "context_length"), _positive(decoder, "num_key_value_heads"), _positive(decoder, "head_size")
-    )
-
-
-def _positive(config: Mapping[str, Any], name: str) -> int | None:
-    value = config.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

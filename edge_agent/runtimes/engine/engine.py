@@ -49,6 +49,8 @@ class Engine:
         self._slots = [Slot(sequence) for sequence in range(decoder.sequences)]
         self._waiting: deque[Answer] = deque()
         self._running: list[Answer] = []
+        # Since an answer had to give its cells up, and until another one ends: it would only be sent back again.
+        self._is_full = False
         self._uses = count(1)
 
     @property
@@ -58,11 +60,12 @@ class Engine:
 
     def submit(self, task: Task) -> None:
         """Take a task on, or fail it with Unavailable code "queue_full"."""
-        waiting = {answer.task.task_id for answer in self._waiting}
-        if len(waiting) >= self._max_waiting:
-            self._fail(task.task_id, _queue_full(self._max_waiting))
-            return
         self._waiting.extend(task.answers)
+        self._admit()
+        seated = {answer.task.task_id for answer in self._running}
+        waiting = {answer.task.task_id for answer in self._waiting} - seated
+        if task.task_id in waiting and len(waiting) > self._max_waiting:
+            self._fail_task(task, _queue_full(self._max_waiting))
 
     def cancel(self, task_id: int) -> None:
         """Forget a task; nothing more is emitted for it. Unknown ids are ignored: they may just have finished."""
@@ -86,11 +89,15 @@ class Engine:
         for part in step.parts:
             part.slot.cells += len(part.span.tokens)
         for part, logits in zip(step.parts, found, strict=True):
-            if part.span.wanted:
+            # Another answer of the same task may have failed a moment ago, and taken this one with it.
+            if part.span.wanted and part.answer.slot is part.slot:
                 self._continue(part, logits)
 
     def _admit(self) -> None:
         """Give slots to those who wait, first come, first served."""
+        if self._is_full and self._running:
+            return
+        self._is_full = False
         held: list[Answer] = []
         while self._waiting and len(self._running) < len(self._slots):
             answer = self._waiting.popleft()
@@ -125,9 +132,11 @@ class Engine:
         self._running.append(answer)
 
     def _has_cells_for(self, answer: Answer) -> bool:
-        """Whether all would fit with a little growth; alone an answer always does."""
-        wanted = [len(each.tokens) + _GROWTH_RESERVE for each in (*self._running, answer)]
-        return len(wanted) == 1 or sum(wanted) <= self._decoder.cells
+        """Whether all would fit with a little growth; a prompt counts once. Alone an answer always does."""
+        answers = (*self._running, answer)
+        prompts = {each.task.task_id: each.task.prompt_tokens for each in answers}
+        wanted = sum(prompts.values()) + sum(each.generated + _GROWTH_RESERVE for each in answers)
+        return len(answers) == 1 or wanted <= self._decoder.cells
 
     def _next_step(self) -> Step:
         """One token of each answer that is being written, drafts, then as much of the prompts as there is time for."""
@@ -150,26 +159,30 @@ class Engine:
 
     def _continue(self, part: Part, rows: Logits) -> None:
         """Choose the next tokens, as far as the draft holds, and one more."""
-        answer, slot = part.answer, part.slot
+        answer = part.answer
+        right, reason, problem = 0, None, None
         try:
             right, reason = self._choose_all(part, rows)
-        except Problem as problem:
-            self._fail_task(answer.task, problem)
-            return
-        wrong = len(part.draft) - right
-        if wrong:
-            slot.cells -= wrong
-            self._decoder.forget(slot.sequence, slot.cells)
+            if reason is not None:
+                answer.task.pass_on(answer, answer.text.end())
+        except Problem as error:
+            problem = error
+        if right < len(part.draft):
+            part.slot.cells -= len(part.draft) - right
+            self._decoder.forget(part.slot.sequence, part.slot.cells)
         if part.draft and part.is_guess and answer.lookup is not None:
             answer.lookup.judged(len(part.draft), right)
-        if reason is not None:
-            self._finish(answer, reason)
+        if problem is not None:
+            self._fail_task(answer.task, problem)
+        elif reason is not None:
+            self._retire(answer)
+            answer.task.end(answer, reason)
 
     def _choose_all(self, part: Part, rows: Logits) -> tuple[int, FinishReason | None]:
         """How many of the drafted tokens were right, and why the answer ends, if it does."""
         answer = part.answer
         for right, (row, guess) in enumerate(zip(rows, (*part.draft, None), strict=True)):
-            token = self._choose(answer, row, None if part.is_guess else guess)
+            token = self._choose(answer, row)
             if token in self._ends:
                 return right, answer.text.finish_reason(cut=False)
             reason = self._take(answer, token, row)
@@ -177,11 +190,15 @@ class Engine:
                 return right + int(token == guess), reason
         raise AssertionError("the last row has no guess")
 
-    def _choose(self, answer: Answer, logits: Logits, forced: int | None) -> int:
-        """The next token, which counts as said. Raises Broken code "inference_failed" where the rules allow none."""
+    def _choose(self, answer: Answer, logits: Logits) -> int:
+        """The next token, which counts as said. Raises Broken code "inference_failed" where the rules allow none.
+
+        Where there is no choice no dice are thrown, drafted or not: the same seed gives the same answer in any company.
+        """
         constraint, sampler = answer.constraint, answer.sampler
-        if forced is not None:
-            token = forced
+        forced = answer.forced_tokens()
+        if forced:
+            token = forced.pop(0)
         else:
             changes = constraint is not None or answer.task.settings.penalizes
             token = sampler.choose(logits.copy() if changes else logits, constraint)
@@ -213,11 +230,6 @@ class Engine:
         spelling = self._vocabulary.spelling(token)
         return spelling.encode() if spelling in answer.task.format.markers else b""
 
-    def _finish(self, answer: Answer, reason: FinishReason) -> None:
-        answer.task.pass_on(answer, answer.text.end())
-        self._retire(answer)
-        answer.task.end(answer, reason)
-
     def _fail_task(self, task: Task, problem: Problem) -> None:
         self.cancel(task.task_id)
         self._fail(task.task_id, problem)
@@ -228,6 +240,7 @@ class Engine:
             self._waiting.remove(answer)
         if answer in self._running:
             self._running.remove(answer)
+            self._is_full = False
         self._leave_slot(answer)
 
     def _leave_slot(self, answer: Answer) -> None:
@@ -251,6 +264,7 @@ class Engine:
         if slot is not None:
             self._empty(slot)
         self._waiting.appendleft(youngest)
+        self._is_full = True
 
     def _empty(self, slot: Slot) -> None:
         self._decoder.forget(slot.sequence)

@@ -9,8 +9,8 @@ from edge_agent.runtimes.decoders.decoder import STEP_TOKENS
 
 LEAST = 32
 FIRST = 128
-_ALONE_S = 0.5
-_BESIDE_ANSWERS_S = 0.2
+_ALONE_S = 1.5
+_BESIDE_ANSWERS_S = 0.25
 _TELLING = 32
 """Fewer tokens than this say little of the speed of many."""
 

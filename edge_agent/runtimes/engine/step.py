@@ -65,7 +65,7 @@ def draft(answer: Answer, most: int, decoder: Decoder, *, alone: bool) -> Draft:
     most = min(most, left - 1)
     if most < 1 or not decoder.can_share_prefixes:
         return Draft((), is_guess=True)
-    forced = answer.constraint.forced() if answer.constraint is not None else []
+    forced = answer.forced_tokens()
     if forced:
         return Draft(forced[:most], is_guess=False)
     if not alone or decoder.cells - len(answer.tokens) <= most:

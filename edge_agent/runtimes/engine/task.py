@@ -30,6 +30,13 @@ class Answer:
     lookup: PromptLookup | None = None
     slot: Slot | None = None
     finish: Finish | None = None
+    forced: list[int] = field(default_factory=list)
+
+    def forced_tokens(self) -> list[int]:
+        """What must come next and is not said yet. Whoever says the first of them takes it out."""
+        if not self.forced and self.constraint is not None:
+            self.forced = self.constraint.forced()
+        return self.forced
 
     @property
     def generated(self) -> int:

@@ -6,11 +6,12 @@ The order is llama.cpp's: penalties, top-k, top-p, min-p, temperature. Greedy wh
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from cloud_bridge.protocol.events import TokenLogprob
+from edge_agent.runtimes.chat.constraint import Constraint
 from edge_agent.runtimes.decoders.decoder import Logits, Vocabulary
 from edge_agent.runtimes.engine.sampling import SamplerSettings
 
@@ -18,19 +19,7 @@ Tokens = np.ndarray[Any, np.dtype[np.int64]]
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 _FIRST_REACH = 8.0
-_NEGLIGIBLE = 30.0  # e^-30 of the likeliest token's probability: below what 32-bit logits can tell apart
-
-
-class Rules(Protocol):
-    """What an answer may continue with, as `Constraint` knows it."""
-
-    def allows(self, token: int) -> bool:
-        """Whether the token may come next."""
-        ...
-
-    def mask(self, logits: Logits) -> None:
-        """Set the logits of all tokens that may not come next to -inf."""
-        ...
+_NEGLIGIBLE = 30.0  # e^-30 of the likeliest token's probability, at temperature 1
 
 
 class TokenSampler:
@@ -41,7 +30,7 @@ class TokenSampler:
         self._dice = np.random.Generator(np.random.PCG64(seed))
         self._said: Counter[int] = Counter()
 
-    def choose(self, logits: Logits, rules: Rules | None) -> int:
+    def choose(self, logits: Logits, rules: Constraint | None) -> int:
         """The next token for logits of shape (vocabulary,), which may be changed. Call `accept` if it is taken."""
         if self._settings.penalizes and self._said:
             self._penalize(logits)
@@ -75,7 +64,8 @@ class TokenSampler:
     def _candidates(self, logits: Logits) -> tuple[Tokens, Scores]:
         """The tokens that top-k, top-p and min-p leave, the likeliest first, and their logits in 64 bits."""
         settings = self._settings
-        tokens = likeliest(logits, settings.top_k or len(logits))
+        reach = _NEGLIGIBLE * max(1.0, settings.temperature)
+        tokens = likeliest(logits, settings.top_k or len(logits), reach)
         scores = logits[tokens].astype(np.float64)
         if settings.top_p < 1:
             shares = np.exp(scores - scores[0])
@@ -89,15 +79,15 @@ class TokenSampler:
         return tokens, scores
 
 
-def likeliest(logits: Logits, most: int) -> Tokens:
-    """Up to `most` tokens by falling logit; none whose probability is nothing beside the likeliest one's.
+def likeliest(logits: Logits, most: int, furthest: float) -> Tokens:
+    """Up to `most` tokens by falling logit; those more than about `furthest` below the first may be left out.
 
     Sorting a vocabulary of 150,000 for each token would cost more than all else that the sampler does.
     """
     peak = logits.max()
     reach = _FIRST_REACH
     near = np.flatnonzero(logits >= peak - np.float32(reach))
-    while len(near) < most and reach < _NEGLIGIBLE:
+    while len(near) < most and reach < furthest:
         reach *= 2
         near = np.flatnonzero(logits >= peak - np.float32(reach))
     order = np.argsort(-logits[near], kind="stable")

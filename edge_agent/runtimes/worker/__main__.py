@@ -26,7 +26,7 @@ from edge_agent.runtimes.decoders.decoder import Decoder, Vocabulary
 from edge_agent.runtimes.engine.engine import Engine
 from edge_agent.runtimes.worker import lifeline
 from edge_agent.runtimes.worker.problem_frames import problem_to_json
-from edge_agent.runtimes.worker.reader import Order, Outbox, Reader
+from edge_agent.runtimes.worker.reader import FrameWriter, Order, Reader
 from edge_agent.runtimes.worker.threads import compute_threads
 
 _CHATML_MARK = "<|im_start|>"
@@ -68,30 +68,26 @@ def _knows_chatml(vocabulary: Vocabulary) -> bool:
     return len(tokens) == 1 and vocabulary.is_control(tokens[0])
 
 
-def _serve(options: argparse.Namespace, incoming: int, outbox: Outbox) -> None:
+def _serve(options: argparse.Namespace, incoming: int, writer: FrameWriter) -> None:
     threads = options.threads or compute_threads()
     decoder = _open(options, threads)
     prompter = _prompter(decoder.vocabulary)
 
     def fail(task_id: int, problem: Problem) -> None:
-        outbox.hold({"id": task_id, "error": problem_to_json(problem)})
+        writer.hold({"id": task_id, "error": problem_to_json(problem)})
 
     engine = Engine(decoder, max_waiting=options.max_waiting, fail=fail)
     orders: SimpleQueue[Order] = SimpleQueue()
-    reader = Reader(prompter, decoder, orders, outbox)
-    ready = {
-        "context_length": decoder.context_length,
-        "threads": threads,
-        "shares_prefixes": decoder.can_share_prefixes,
-    }
-    outbox.send({"ready": ready})
+    reader = Reader(prompter, decoder, orders, writer)
+    ready = {"context_length": decoder.context_length, "threads": threads}
+    writer.send({"ready": ready})
     threading.Thread(target=_or_die, args=(lambda: reader.run(incoming),), name="reader", daemon=True).start()
     while True:
         while engine.is_idle or not orders.empty():
             orders.get()(engine)
-            outbox.flush()
+            writer.flush()
         engine.step()
-        outbox.flush()
+        writer.flush()
 
 
 def _or_die(run: Callable[[], None]) -> None:
@@ -127,13 +123,13 @@ def main() -> None:
     options = parser.parse_args()
     lifeline.die_with(options.parent)
     incoming, outgoing = _own_pipes()
-    outbox = Outbox(outgoing)
+    writer = FrameWriter(outgoing)
 
     def serve() -> None:
         try:
-            _serve(options, incoming, outbox)
+            _serve(options, incoming, writer)
         except Problem as problem:
-            outbox.send({"fatal": problem_to_json(problem)})
+            writer.send({"fatal": problem_to_json(problem)})
             os._exit(1)
 
     _or_die(serve)

@@ -30,7 +30,7 @@ _TEMPLATE_SECONDS = 20
 Order = Callable[[Engine], None]
 
 
-class Outbox:
+class FrameWriter:
     """Frames for the daemon. Thread-safe; `hold` collects a step's frames, so that one write carries them."""
 
     def __init__(self, pipe: int) -> None:
@@ -62,12 +62,12 @@ class Outbox:
 class Reader:
     """Turns frames into orders for the engine, in a thread of its own."""
 
-    def __init__(self, prompter: Prompter, decoder: Decoder, orders: SimpleQueue[Order], outbox: Outbox) -> None:
+    def __init__(self, prompter: Prompter, decoder: Decoder, orders: SimpleQueue[Order], writer: FrameWriter) -> None:
         self._prompter = prompter
         self._decoder = decoder
         self._constraints = Constraints(decoder.vocabulary)
         self._orders = orders
-        self._outbox = outbox
+        self._writer = writer
 
     def run(self, pipe: int) -> None:
         """Read until the daemon is gone; then end this process, whatever it is doing."""
@@ -85,16 +85,16 @@ class Reader:
                     self._orders.put(lambda engine: engine.cancel(call_id))
                 case "count":
                     tokens = self._prompt(conversation_from_json(frame["conversation"]))
-                    self._outbox.send({"id": call_id, "tokens": len(tokens)})
+                    self._writer.send({"id": call_id, "tokens": len(tokens)})
                 case "tokenize":
-                    self._outbox.send({"id": call_id, "tokens": self._plain(frame["text"])})
+                    self._writer.send({"id": call_id, "tokens": self._plain(frame["text"])})
                 case "embed":
                     self._embed(call_id, self._plain(frame["text"], add_special=True))
                 case _:
                     task = self._task(call_id, conversation_from_json(frame["conversation"]))
                     self._orders.put(lambda engine: engine.submit(task))
         except Problem as problem:
-            self._outbox.send({"id": call_id, "error": problem_to_json(problem)})
+            self._writer.send({"id": call_id, "error": problem_to_json(problem)})
 
     def _prompt(self, conversation: Conversation) -> list[int]:
         # A template can loop for ever, and no Python thread can be stopped: the process goes.
@@ -118,9 +118,9 @@ class Reader:
             try:
                 vector = [float(number) for number in self._decoder.embed(tokens)]
             except Problem as problem:
-                self._outbox.hold({"id": call_id, "error": problem_to_json(problem)})
+                self._writer.hold({"id": call_id, "error": problem_to_json(problem)})
             else:
-                self._outbox.hold({"id": call_id, "vector": vector})
+                self._writer.hold({"id": call_id, "vector": vector})
 
         self._orders.put(order)
 
@@ -136,7 +136,7 @@ class Reader:
 
         def emit(event: Event) -> None:
             frame: dict[str, Any] = {"id": task_id, "event": event_to_json(event)}
-            self._outbox.hold(frame)
+            self._writer.hold(frame)
 
         return Task(
             task_id=task_id,

@@ -8,7 +8,7 @@ from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
 
-HINT = "Run `edge-agent models verify`, then pull the model again."
+HINT = "Run `edge-agent models verify`, then pull or convert the model again."
 MAX_SMALL_BYTES = 16 * 1024 * 1024
 
 

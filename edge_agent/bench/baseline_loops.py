@@ -1,6 +1,6 @@
 """Each library's own way to generate, without anything of ours around it: what `models bench` is measured against.
 
-Greedy, one sequence at a time, as the library's documentation shows it. Used only in `raw_process`.
+Greedy, one sequence at a time, as the library's documentation shows it. Used only in `baseline_process`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge_agent.runtimes.chat.chat_template import CHATML, ChatTemplate
 Messages = Sequence[Mapping[str, str]]
 
 
-class RawLoop(Protocol):
+class BaselineLoop(Protocol):
     """One loaded model. `name` is the library's, with its version."""
 
     name: str
@@ -59,12 +59,12 @@ class LlamaLoop:
         self._format = Jinja2ChatFormatter(template, eos_token=eos, bos_token="")
 
     def prompt(self, messages: Messages) -> list[int]:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         rendered = self._format(messages=list(messages)).prompt
         return list(self._llama.tokenize(rendered.encode(), special=True))
 
     def generate(self, prompt: list[int], max_tokens: int) -> Iterator[int]:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         for number, token in enumerate(self._llama.generate(prompt, temp=0.0), 1):
             if self._is_end(self._vocab, token):
                 return
@@ -73,7 +73,7 @@ class LlamaLoop:
                 return
 
     def text(self, tokens: list[int]) -> str:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         return str(self._llama.detokenize(tokens).decode("utf-8", "replace"))
 
 
@@ -97,12 +97,12 @@ class OnnxLoop:
         self._ends = set(ends if isinstance(ends, list) else [ends])
 
     def prompt(self, messages: Messages) -> list[int]:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         rendered = self._template.render([dict(message) for message in messages])
         return list(self._tokenizer.encode(rendered, add_special_tokens=False).ids)
 
     def generate(self, prompt: list[int], max_tokens: int) -> Iterator[int]:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         kept = {name: self._empty(each) for name, each in self._inputs.items() if name.startswith("past_key_values.")}
         tokens, done = prompt, 0
         for _ in range(max_tokens):
@@ -116,7 +116,7 @@ class OnnxLoop:
             tokens = [token]
 
     def text(self, tokens: list[int]) -> str:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         return str(self._tokenizer.decode(tokens))
 
     def _feed(self, tokens: list[int], done: int) -> dict[str, Any]:
@@ -145,23 +145,23 @@ class MlxLoop:
         self._model, self._tokenizer = mlx_lm.load(str(path.parent))
 
     def prompt(self, messages: Messages) -> list[int]:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         rendered = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
         return list(self._tokenizer.encode(rendered, add_special_tokens=False))
 
     def generate(self, prompt: list[int], max_tokens: int) -> Iterator[int]:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         for response in self._stream(self._model, self._tokenizer, prompt, max_tokens=max_tokens):
             if response.token in self._tokenizer.eos_token_ids:
                 return
             yield int(response.token)
 
     def text(self, tokens: list[int]) -> str:
-        """See `RawLoop`."""
+        """See `BaselineLoop`."""
         return str(self._tokenizer.decode(tokens))
 
 
-def load(model_format: str, path: Path, context_length: int, threads: int, *, is_mapped: bool = True) -> RawLoop:
+def load(model_format: str, path: Path, context_length: int, threads: int, *, is_mapped: bool = True) -> BaselineLoop:
     """The library's own loop for this format. Raises whatever the library does; KeyError for an unknown format."""
     match model_format:
         case "gguf":

@@ -14,8 +14,8 @@ LlmFormat = Literal["gguf", "onnx", "mlx"]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A library that runs one format. `packages` are all needed; the first one's version is the engine's.
+class RuntimeLibrary:
+    """A library that runs one format. `packages` are all needed; the first one's version is the library's.
 
     `extra` is the extra of edge-agent that installs it, "" for what every installation has.
     """
@@ -40,13 +40,13 @@ class Engine:
         return f"pip install 'edge-agent[{self.extra}]'" if self.extra else "pip install --force-reinstall edge-agent"
 
 
-ENGINES = (
-    Engine("llama.cpp", "gguf", ("llama-cpp-python",)),
-    Engine("ONNX Runtime", "onnx", ("onnxruntime", "tokenizers")),
-    Engine("MLX", "mlx", ("mlx-lm", "mlx", "tokenizers"), extra="mlx"),
+LIBRARIES = (
+    RuntimeLibrary("llama.cpp", "gguf", ("llama-cpp-python",)),
+    RuntimeLibrary("ONNX Runtime", "onnx", ("onnxruntime", "tokenizers")),
+    RuntimeLibrary("MLX", "mlx", ("mlx-lm", "mlx", "tokenizers"), extra="mlx"),
 )
 
 
-def engine_for(model_format: str) -> Engine | None:
-    """The engine that runs this format, None for a format that no engine runs."""
-    return next((engine for engine in ENGINES if engine.format == model_format), None)
+def library_for(model_format: str) -> RuntimeLibrary | None:
+    """The library that runs this format, None for a format that no library runs."""
+    return next((library for library in LIBRARIES if library.format == model_format), None)

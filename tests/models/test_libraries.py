@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.models.engines import ENGINES, Engine, engine_for
+from edge_agent.models.libraries import LIBRARIES, RuntimeLibrary, library_for
 
 ROOT = Path(__file__).parents[2]
-ENGINES_OF = {"llama_cpp", "onnxruntime", "mlx", "mlx_lm", "tokenizers"}
+PACKAGES = {"llama_cpp", "onnxruntime", "mlx", "mlx_lm", "tokenizers"}
 
 
 def _made_here(home: Path) -> None:
@@ -53,26 +53,27 @@ def _lacking_mlx(packages: Path, home: Path, *arguments: str) -> subprocess.Comp
 
 def test_what_every_installation_has_is_there() -> None:
     for name in ("gguf", "onnx"):
-        engine = engine_for(name)
-        assert engine is not None
-        assert engine.version
-        assert engine.extra == ""
-    assert engine_for("spacy") is None
-    assert [engine.format for engine in ENGINES] == ["gguf", "onnx", "mlx"]
+        library = library_for(name)
+        assert library is not None
+        assert library.version
+        assert library.extra == ""
+    assert library_for("spacy") is None
+    assert [library.format for library in LIBRARIES] == ["gguf", "onnx", "mlx"]
 
 
-def test_an_engine_is_there_only_with_all_its_packages() -> None:
-    lacking = Engine("X", "mlx", ("numpy", "surely-not-a-package"), extra="x")
+def test_a_library_is_there_only_with_all_its_packages() -> None:
+    lacking = RuntimeLibrary("X", "mlx", ("numpy", "surely-not-a-package"), extra="x")
     assert lacking.version is None
     assert lacking.install_command == "pip install 'edge-agent[x]'"
 
 
 def test_asking_imports_none_of_them() -> None:
     program = (
-        "import sys; from edge_agent.models.engines import ENGINES; [e.version for e in ENGINES]; print(*sys.modules)"
+        "import sys; from edge_agent.models.libraries import LIBRARIES; "
+        "[each.version for each in LIBRARIES]; print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert not ENGINES_OF & set(done.stdout.split())
+    assert not PACKAGES & set(done.stdout.split())
 
 
 def test_models_list_says_what_a_model_lacks_and_how_to_get_it(packages: Path, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 
 from cloud_bridge.protocol.conversation import Conversation, Message, Role, Sampling, Text
 from cloud_bridge.protocol.events import Finish, TextDelta
-from edge_agent.cli.raw_process import RawProcess, Timing
+from edge_agent.bench.baseline_process import BaselineProcess, Timing
 from edge_agent.runtimes.pool import Pool
-from edge_agent.runtimes.runtime import Runtime
+from edge_agent.runtimes.pooled_runtime import PooledRuntime
 
 AT_ONCE = (1, 2, 4, 8)
 LONG_PROMPT_TOKENS = 512
@@ -76,15 +76,17 @@ async def measure_runtime(pool: Pool, model_id: str, tokens: int, tick: Tick) ->
     return figures
 
 
-async def measure_raw(raw: RawProcess, loaded_s: float, entries: int, tokens: int, tick: Tick) -> Measured:
+async def measure_baseline(
+    baseline: BaselineProcess, loaded_s: float, entries: int, tokens: int, tick: Tick
+) -> Measured:
     """The same by the bare library, which answers one at a time and took `loaded_s` seconds to load."""
     figures = Measured(entries=entries)
 
     async def ask(turns: Turns, max_tokens: int) -> Timing:
         messages = [{"role": role, "content": text} for role, text in turns]
-        return await asyncio.to_thread(raw.ask, messages, max_tokens)
+        return await asyncio.to_thread(baseline.ask, messages, max_tokens)
 
-    async with _memory(lambda: {raw.pid}, figures):
+    async with _memory(lambda: {baseline.pid}, figures):
         figures.cold_first_s = loaded_s + (await ask(_question(0), 1)).first_s
         tick()
         await _measure(figures, ask, (1,), tokens, tick)
@@ -125,7 +127,7 @@ async def _together(ask: Ask, prompts: Sequence[Turns], tokens: int) -> float:
     return sum(each.completion_tokens for each in told) / (time.perf_counter() - started)
 
 
-async def _asked(runtime: Runtime, turns: Turns, max_tokens: int) -> Timing:
+async def _asked(runtime: PooledRuntime, turns: Turns, max_tokens: int) -> Timing:
     asked = time.perf_counter()
     first: float | None = None
     text, finish = "", Finish()
@@ -140,7 +142,7 @@ async def _asked(runtime: Runtime, turns: Turns, max_tokens: int) -> Timing:
     return Timing((first or ended) - asked, ended - asked, usage.prompt_tokens, usage.completion_tokens, text)
 
 
-async def _long_enough(runtime: Runtime) -> int:
+async def _long_enough(runtime: PooledRuntime) -> int:
     """How many entries make a log book of some `LONG_PROMPT_TOKENS` tokens."""
     few, many = [await runtime.count(_conversation(_log_book(0, entries), 1)) for entries in (4, 24)]
     return max(1, round(4 + (LONG_PROMPT_TOKENS - few) * 20 / (many - few)))

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.cli import raw_loops
+from edge_agent.bench import baseline_loops
 from edge_agent.runtimes.worker import lifeline
 
 _GOODBYE_SECONDS = 10
@@ -40,11 +40,11 @@ class Timing:
         return (self.completion_tokens - 1) / (self.total_s - self.first_s) if self.completion_tokens > 1 else 0.0
 
 
-class RawFailed(Exception):
+class BaselineFailed(Exception):
     """The library could not load the model; the message is the kind of its error."""
 
 
-class RawProcess:
+class BaselineProcess:
     """The parent's end. Use `started`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -57,7 +57,7 @@ class RawProcess:
         return self._process.pid
 
     def ask(self, messages: Sequence[Mapping[str, str]], max_tokens: int) -> Timing:
-        """One greedy answer. Raises RawFailed where the process dies."""
+        """One greedy answer. Raises BaselineFailed where the process dies."""
         with suppress(BrokenPipeError):
             self._pipe.write(json.dumps({"messages": list(messages), "max_tokens": max_tokens}) + "\n")
             self._pipe.flush()
@@ -72,7 +72,7 @@ class RawProcess:
         line = self._process.stdout.readline()
         reply = json.loads(line) if line else {"failed": "its process ended"}
         if "failed" in reply:
-            raise RawFailed(reply["failed"])
+            raise BaselineFailed(reply["failed"])
         return dict(reply)
 
 
@@ -85,11 +85,11 @@ def started(
     threads: int,
     is_mapped: bool = True,
     environ: Mapping[str, str] | None = None,
-) -> Iterator[RawProcess]:
-    """A process with the model loaded by its library, until the block ends. Raises RawFailed."""
+) -> Iterator[BaselineProcess]:
+    """A process with the model loaded by its library, until the block ends. Raises BaselineFailed."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-P", "-m", "edge_agent.cli.raw_process"),
+            *(sys.executable, "-P", "-m", "edge_agent.bench.baseline_process"),
             *("--format", model_format, "--path", str(path), "--context-length", str(context_length)),
             *("--threads", str(threads), "--parent", str(os.getpid()), *(() if is_mapped else ("--not-mapped",))),
         ],
@@ -100,7 +100,7 @@ def started(
         env={**os.environ, **(environ or {})},
     )
     try:
-        yield RawProcess(process)
+        yield BaselineProcess(process)
     finally:
         process.kill()
         process.communicate(timeout=_GOODBYE_SECONDS)
@@ -108,7 +108,7 @@ def started(
 
 def main() -> None:
     """Load, then answer until stdin ends."""
-    parser = argparse.ArgumentParser(prog="raw_process")
+    parser = argparse.ArgumentParser(prog="baseline_process")
     parser.add_argument("--format", required=True)
     parser.add_argument("--path", type=Path, required=True)
     parser.add_argument("--context-length", type=int, required=True)
@@ -120,7 +120,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries that print must not mix with the replies
     try:
-        loop = raw_loops.load(
+        loop = baseline_loops.load(
             given.format, given.path, given.context_length, given.threads, is_mapped=not given.not_mapped
         )
         replies.write(json.dumps({"name": loop.name}) + "\n")
@@ -130,7 +130,7 @@ def main() -> None:
         replies.write(json.dumps({"failed": type(error).__name__}) + "\n")
 
 
-def _timed(loop: raw_loops.RawLoop, *, messages: raw_loops.Messages, max_tokens: int) -> Timing:
+def _timed(loop: baseline_loops.BaselineLoop, *, messages: baseline_loops.Messages, max_tokens: int) -> Timing:
     asked = time.perf_counter()
     prompt = loop.prompt(messages)
     first: float | None = None

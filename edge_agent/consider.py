@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import anyio.to_thread
 
 from cloud_bridge.client import BridgeClient
-from cloud_bridge.protocol.conversation import Conversation
+from cloud_bridge.protocol.conversation import Conversation, ResponseFormat
 from cloud_bridge.protocol.events import Usage
 from cloud_bridge.protocol.problems import Problem
 from cloud_bridge.protocol.report import Intent
@@ -140,4 +140,5 @@ def _characters(conversation: Conversation) -> int:
 
 def _tokens_at_least(conversation: Conversation) -> int:
     """Never too high: a longer prompt is escalated or refused by it. The runtime counts exactly."""
-    return _characters(conversation) // CHARACTERS_PER_LONG_TOKEN
+    # A response format's schema is kept to, and not read.
+    return _characters(replace(conversation, response_format=ResponseFormat())) // CHARACTERS_PER_LONG_TOKEN

@@ -34,6 +34,7 @@ def decode_request(body: Any) -> ChatRequest:
     """The request in a decoded JSON body. Raises InvalidRequest whose `param` names the path of what is wrong."""
     fields = Fields(body)
     _refuse_deprecated(fields)
+    _refuse_unknown_ways(fields)
     fields.require("messages")
     tools = tuple(_tool(item) for item in fields.objects("tools"))
     tool_choice = _tool_choice(fields)
@@ -62,6 +63,21 @@ def _refuse_deprecated(fields: Fields) -> None:
             raise InvalidRequest(
                 f"'{old}' is not supported.", code="unsupported_parameter", hint=f"Send '{new}' instead.", param=old
             )
+
+
+def _refuse_unknown_ways(fields: Fields) -> None:
+    """What would change the answer and is not done is refused, since an answer without it would be another one."""
+    if fields.raw("logit_bias"):
+        raise InvalidRequest(
+            "'logit_bias' is not supported: its token ids are those of one model, and any may answer.",
+            code="unsupported_parameter",
+            hint="Leave it out; 'response_format' can say which words an answer may have.",
+            param="logit_bias",
+        )
+    if any(kind != "text" for kind in fields.array("modalities")):
+        raise InvalidRequest(
+            "Only text is answered.", code="unsupported_value", hint="Leave 'modalities' out.", param="modalities"
+        )
 
 
 def _message(fields: Fields) -> Message:

@@ -147,6 +147,9 @@ def _state(has: _Dimensions, layers: int) -> int:
     return layers * inner * (has.one("ssm.state_size", 0) + has.one("ssm.conv_kernel", 0)) * 4
 
 
+_NEVER_NOTHING = frozenset({"block_count", "context_length"})
+
+
 class _Dimensions:
     """A model's dimensions by name. Raises Broken code "model_unreadable" for one that must be there and is not."""
 
@@ -159,6 +162,12 @@ class _Dimensions:
         if not found:
             raise Broken(
                 f"The model file {self._path.name} does not say its {name}.",
+                code="model_unreadable",
+                hint="Pull or convert the model again.",
+            )
+        if found[0] < 1 and name in _NEVER_NOTHING:
+            raise Broken(
+                f"The model file {self._path.name} says that its {name} is {found[0]}.",
                 code="model_unreadable",
                 hint="Pull or convert the model again.",
             )

@@ -140,7 +140,7 @@ class Manifest:
     format: ModelFormat
     licence: Text
     attribution: Text
-    ram_mb: Annotated[int, Field(gt=0)]
+    ram_mb: Annotated[int, Field(gt=0, le=2**24)]
     files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
     tasks: tuple[str, ...] = ()
     context_length: Annotated[int, Field(gt=0)] | None = None

@@ -25,6 +25,8 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 _LOAD_SECONDS = 300
 _GOODBYE_SECONDS = 2
 _STDERR_LINES = 50
+SILENCE_S = 20.0
+"""So long a process may say nothing while somebody waits; then it is asked, and after as long again it is ended."""
 _READ_BYTES = 256 * 1024
 
 Reply = Frame | Problem
@@ -33,8 +35,11 @@ Reply = Frame | Problem
 class WorkerProcess:
     """One process with one model. `start` makes it, `stop` or its own death ends it; it is never restarted."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_death: Callable[[], None]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, on_death: Callable[[], None], silence_s: float) -> None:
         self._process = process
+        self._silence_s = silence_s
+        self._heard = asyncio.get_running_loop().time()
+        self._is_asked = False
         self._on_death = on_death
         self._ids = count(1)
         self._replies: dict[int, asyncio.Queue[Reply]] = {}
@@ -44,7 +49,7 @@ class WorkerProcess:
         self._tasks = (asyncio.create_task(self._read_frames()), asyncio.create_task(self._read_errors()))
 
     @classmethod
-    async def start(cls, spec: ModelSpec, *, on_death: Callable[[], None]) -> WorkerProcess:
+    async def start(cls, spec: ModelSpec, *, on_death: Callable[[], None], silence_s: float) -> WorkerProcess:
         """Start a process and wait until its model is loaded. Raises as `Runtime.ensure_ready` does.
 
         `on_death` is called once, when the process ends in any way but `stop`.
@@ -60,7 +65,7 @@ class WorkerProcess:
             env={**ENVIRONMENT, **os.environ},
             start_new_session=True,  # Ctrl-C is for the daemon, which ends its models in its own order
         )
-        worker = cls(process, on_death)
+        worker = cls(process, on_death, silence_s)
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 await worker._ready
@@ -97,7 +102,7 @@ class WorkerProcess:
         self._replies[call_id] = replies
         try:
             self._send({**frame, "id": call_id})
-            async with aclosing(_each(replies)) as each:
+            async with aclosing(self._each(replies)) as each:
                 yield each
         finally:
             if self._replies.pop(call_id, None) is not None and self._ended is None:
@@ -121,6 +126,29 @@ class WorkerProcess:
         assert self._process.stdin is not None  # noqa: S101 - it was started with pipes; this tells the type checker
         return self._process.stdin
 
+    async def _each(self, replies: asyncio.Queue[Reply]) -> AsyncGenerator[Frame, None]:
+        while True:
+            try:
+                async with asyncio.timeout(self._silence_s):
+                    reply = await replies.get()
+            except TimeoutError:
+                self._look_for_life()
+                continue
+            if isinstance(reply, Problem):
+                raise reply
+            yield reply
+
+    def _look_for_life(self) -> None:
+        """A process that hangs, or was stopped, must not hold its requests for ever."""
+        now = asyncio.get_running_loop().time()
+        if now - self._heard < self._silence_s:
+            return
+        if self._is_asked:
+            self._kill()
+            return
+        self._is_asked, self._heard = True, now
+        self._send({"op": "ping", "id": 0})
+
     def _kill(self) -> None:
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
@@ -136,6 +164,7 @@ class WorkerProcess:
         decoder = FrameDecoder()
         with suppress(FrameError, OSError):
             while data := await self._process.stdout.read(_READ_BYTES):
+                self._is_asked, self._heard = False, asyncio.get_running_loop().time()
                 for frame in decoder.feed(data):
                     self._take(frame)
         self._kill()
@@ -179,14 +208,6 @@ class WorkerProcess:
 
 def _is_last(frame: Frame) -> bool:
     return "event" not in frame or frame["event"]["type"] == "finish"
-
-
-async def _each(replies: asyncio.Queue[Reply]) -> AsyncGenerator[Frame, None]:
-    while True:
-        reply = await replies.get()
-        if isinstance(reply, Problem):
-            raise reply
-        yield reply
 
 
 def _crashed() -> Unavailable:

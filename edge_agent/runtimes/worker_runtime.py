@@ -13,7 +13,7 @@ from cloud_bridge.protocol.events import Event, Finish
 from cloud_bridge.protocol.problems import Unavailable
 from edge_agent.runtimes.runtime import CAPABILITIES, Capabilities, ModelSpec
 from edge_agent.runtimes.worker.frames import Frame
-from edge_agent.runtimes.worker_process import WorkerProcess, stopped
+from edge_agent.runtimes.worker_process import SILENCE_S, WorkerProcess, stopped
 
 _FIRST_BACK_OFF_S = 0.5
 _LONGEST_BACK_OFF_S = 60.0
@@ -26,8 +26,11 @@ class WorkerRuntime:
     wait, longer each time, until an answer is completed.
     """
 
-    def __init__(self, spec: ModelSpec, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spec: ModelSpec, *, clock: Callable[[], float] = time.monotonic, silence_s: float = SILENCE_S
+    ) -> None:
         self._spec = spec
+        self._silence_s = silence_s
         self._clock = clock
         self._worker: WorkerProcess | None = None
         self._starting: asyncio.Task[WorkerProcess] | None = None
@@ -114,7 +117,7 @@ class WorkerRuntime:
 
     async def _start(self) -> WorkerProcess:
         try:
-            self._worker = await WorkerProcess.start(self._spec, on_death=self._note_crash)
+            self._worker = await WorkerProcess.start(self._spec, on_death=self._note_crash, silence_s=self._silence_s)
             return self._worker
         finally:
             if self._starting is asyncio.current_task():

@@ -257,3 +257,10 @@ def test_a_local_answer_streams(local_daemon: RunningDaemon) -> None:
     chunks = local_daemon.stream("Say hello.", model="local")
     assert text_of(chunks).strip()
     assert chunks[-1]["edge"]["route"] == "local"
+
+
+def test_a_large_response_format_is_not_taken_for_a_long_prompt(local_daemon: RunningDaemon) -> None:
+    schema = {"enum": [f"a value of some length, number {number}" for number in range(4000)]}
+    shape = {"type": "json_schema", "json_schema": {"name": "one", "schema": schema}}
+    answer = local_daemon.chat("Say hi.", model="local", response_format=shape, max_tokens=40)
+    assert answer.status_code == 200

@@ -92,6 +92,8 @@ def test_all_parts_of_a_split_model_count(tmp_path: Path) -> None:
         [],
         LAMA[1:],
         [*LAMA, _number("lama.block_count", 2**32 - 1)],
+        [*LAMA, _number("lama.block_count", 0)],
+        [*LAMA, _number("lama.context_length", 0)],
         [*LAMA, _key("lama.embedding_length", 10, struct.pack("<Q", 2**63))],
         [*LAMA, _key("lama.embedding_length", 11, struct.pack("<q", -5))],
         [*LAMA, _key("lama.embedding_length", 6, struct.pack("<f", 1.0))],

@@ -194,6 +194,8 @@ def test_null_means_absent(option):
         (request(seed=2**63), "seed", "invalid_value"),
         (request(logprobs=True, top_logprobs=21), "top_logprobs", "invalid_value"),
         (request(top_logprobs=1), "top_logprobs", "invalid_value"),
+        (request(logit_bias={"1": 5}), "logit_bias", "unsupported_parameter"),
+        (request(modalities=["text", "audio"]), "modalities", "unsupported_value"),
         (request(logprobs="yes"), "logprobs", "invalid_type"),
         (request(stream=1), "stream", "invalid_type"),
         (request(stream_options={"include_usage": 1}), "stream_options.include_usage", "invalid_type"),

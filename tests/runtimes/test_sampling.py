@@ -26,10 +26,10 @@ def test_nothing_out_of_range_gets_near_native_code(name, value):
 
 
 @pytest.mark.parametrize("seed", [0, -1, 2**63 - 1, -(2**63), 2**32 - 1])
-def test_every_seed_becomes_one_of_32_bits(seed):
+def test_every_seed_becomes_one_of_64_bits(seed):
     found = checked_settings(Sampling(seed=seed)).seed
     assert found is not None
-    assert 0 <= found < 2**32
+    assert 0 <= found < 2**64
 
 
 def test_what_is_not_asked_gets_the_defaults():

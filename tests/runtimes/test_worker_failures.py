@@ -7,12 +7,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import psutil
 import pytest
 
-from cloud_bridge.protocol.problems import Broken, Unavailable
+from cloud_bridge.protocol.conversation import Conversation, Message, Sampling, Text, Tool, ToolCall, ToolResult
+from cloud_bridge.protocol.events import Event
+from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
 from edge_agent.runtimes.worker_runtime import WorkerRuntime
 from tests.runtimes.asking import answer, asking, model_file, running, spec
 
@@ -175,3 +178,60 @@ async def test_what_a_process_said_before_it_died_holds_nothing_of_a_prompt(mode
         await asyncio.sleep(0)
     assert "ended with status" in caplog.text
     assert "xylograph" not in caplog.text
+
+
+async def test_a_process_that_hangs_is_ended_and_its_request_told(models_home):
+    runtime = WorkerRuntime(spec(model_file(models_home)), silence_s=0.5)
+    try:
+        events = runtime.generate(asking("Tell me a story.", seed=1))
+        await anext(events)
+        os.kill(runtime.pid, signal.SIGSTOP)
+        with pytest.raises(Unavailable) as caught:
+            await asyncio.wait_for(_rest(events), 20)
+        assert caught.value.code == "model_crashed"
+        assert (await answer(runtime, asking("Hi", max_tokens=2))).finish
+    finally:
+        await runtime.close()
+
+
+async def _rest(events: AsyncIterator[Event]) -> None:
+    async for _ in events:
+        pass
+
+
+async def test_a_process_that_only_works_long_is_left_alone(models_home):
+    runtime = WorkerRuntime(spec(model_file(models_home), context_length=2048), silence_s=0.05)
+    try:
+        got = await answer(runtime, asking("word " * 1500, max_tokens=2))
+        assert got.finish.usage.prompt_tokens > 1500
+    finally:
+        await runtime.close()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": 10**400},
+        {"enum": [-(10**400)]},
+        {"type": "string", "minLength": 10**400},
+        {"type": "string", "pattern": f"a{{{'9' * 5000}}}"},
+    ],
+)
+async def test_no_request_takes_others_answers_down(models_home, schema):
+    async with running(spec(model_file(models_home))) as runtime:
+        beside = asyncio.create_task(answer(runtime, asking("Tell me a story.", max_tokens=30)))
+        with pytest.raises(InvalidRequest) as caught:
+            await answer(runtime, asking("hi", schema=schema))
+        assert caught.value.code == "unsupported_schema"
+        assert (await beside).finish.usage.completion_tokens <= 30
+
+
+async def test_half_a_surrogate_pair_in_a_past_call_is_read_as_it_is_spelled(models_home):
+    call = ToolCall("call_1", "look", '{"a": "\\ud800"}')
+    asked = Conversation(
+        (Message("user", (Text("hi"),)), Message("assistant", (call,)), Message("tool", (ToolResult("call_1", "ok"),))),
+        tools=(Tool("look"),),
+        sampling=Sampling(max_tokens=2),
+    )
+    async with running(spec(model_file(models_home))) as runtime:
+        assert (await answer(runtime, asked)).finish

@@ -46,6 +46,7 @@ _LISTED = frozenset({"type", "properties", "required", "$defs", "definitions", "
 _EXACT = 2**53  # beyond this, neighbours are one and the same 64-bit float, which is what llguidance reckons in
 _MAX_STEPS = 100_000  # of `multipleOf`: the automaton that counts them grows with the number
 _MAX_REPEATS = 10_000
+_MAX_DIGITS = 12
 _MAX_VALUES = 2_000  # of `enum`, but for strings, which are cheap
 _REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
@@ -208,13 +209,19 @@ def _numbers(value: Json) -> Iterator[int | float]:
 
 
 def _is_exact(number: float) -> bool:
-    return math.isfinite(number) and abs(number) <= _EXACT
+    # Compared as it is: a number of 400 digits has no 64-bit float. Infinity and NaN are not below anything, either.
+    return abs(number) <= _EXACT
 
 
 def _common_multiple(steps: list[Fraction]) -> int:
     """The least common multiple of all, counted in units of the last decimal place."""
     scale = math.lcm(*(step.denominator for step in steps))
     return math.lcm(*(int(step * scale) for step in steps))
+
+
+def _count(digits: str) -> int:
+    """Python refuses to read numbers of thousands of digits; whatever is beyond all bounds may be called so."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def _repeats(pattern: str) -> int:
@@ -227,7 +234,7 @@ def _repeats(pattern: str) -> int:
             continue
         found = _REPEAT.match(pattern, at)
         if found:
-            last *= max(int(count) for count in found.groups() if count)
+            last *= max(_count(digits) for digits in found.groups() if digits)
             groups[-1] = max(groups[-1], last)
             most, at = max(most, last), found.end()
             continue

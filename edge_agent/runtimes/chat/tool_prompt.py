@@ -85,6 +85,8 @@ def _arguments(call: ToolCall) -> Json:
     """Templates write the object; what is none, as after an answer that was cut, stays the text that it is."""
     try:
         value = json.loads(call.arguments or "{}")
+        # Half of a surrogate pair can be spelled in JSON, and is no text.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return call.arguments
     return value if isinstance(value, dict) else call.arguments

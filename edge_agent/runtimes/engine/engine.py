@@ -7,15 +7,16 @@ down and never stops them.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 
 from cloud_bridge.protocol.events import FinishReason
-from cloud_bridge.protocol.problems import Problem, Unavailable
+from cloud_bridge.protocol.problems import Broken, Problem, Unavailable
 from edge_agent.runtimes.decoders.decoder import DRAFTED_TOKENS, STEP_TOKENS, Decoder, Logits, NoRoomError
-from edge_agent.runtimes.engine.pace import Pace
+from edge_agent.runtimes.engine.pace import FIRST, Pace
 from edge_agent.runtimes.engine.slots import Slot, place
 from edge_agent.runtimes.engine.step import Part, Step, draft
 from edge_agent.runtimes.engine.task import Answer, Task
@@ -119,6 +120,8 @@ class Engine:
     def _seat(self, answer: Answer, slot: Slot, source: Slot, shared: int) -> None:
         if not self._decoder.can_share_prefixes:
             shared = 0
+        if answer.task.is_reproducible and answer.index == 0:
+            source, shared = slot, 0
         if source is not slot:
             self._decoder.forget(slot.sequence)
             if shared:
@@ -148,7 +151,10 @@ class Engine:
             )
         reading = sorted((each for each in self._running if each.missing > 1), key=lambda each: each.missing)
         written = sum(len(part.span.tokens) for part in step.parts)
-        budget = min(self._pace.prompt_tokens(beside_answers=bool(writing)), STEP_TOKENS - written)
+        if any(answer.task.is_reproducible for answer in reading):
+            budget = FIRST
+        else:
+            budget = min(self._pace.prompt_tokens(beside_answers=bool(writing)), STEP_TOKENS - written)
         for left, answer in zip(range(len(reading), 0, -1), reading, strict=True):
             # The shortest first, each with an equal share at most of what is left: a long prompt holds nobody up.
             size = min(answer.missing, max(1, budget // left))
@@ -160,13 +166,16 @@ class Engine:
     def _continue(self, part: Part, rows: Logits) -> None:
         """Choose the next tokens, as far as the draft holds, and one more."""
         answer = part.answer
-        right, reason, problem = 0, None, None
+        right, reason, problem = 0, None, None  # type: int, FinishReason | None, Problem | None
         try:
             right, reason = self._choose_all(part, rows)
             if reason is not None:
                 answer.task.pass_on(answer, answer.text.end())
         except Problem as error:
             problem = error
+        except Exception as error:  # noqa: BLE001 - one answer may fail; the others must not go with it
+            sys.stderr.write(f"an answer failed: {type(error).__name__}\n")
+            problem = unforeseen()
         if right < len(part.draft):
             part.slot.cells -= len(part.draft) - right
             self._decoder.forget(part.slot.sequence, part.slot.cells)
@@ -269,6 +278,15 @@ class Engine:
     def _empty(self, slot: Slot) -> None:
         self._decoder.forget(slot.sequence)
         slot.tokens, slot.cells = [], 0
+
+
+def unforeseen() -> Broken:
+    """What was not thought of. Its own words stay here: they may hold a person's."""
+    return Broken(
+        "The model's process could not carry out this request.",
+        code="inference_failed",
+        hint="Simplify the request; if it stays, report it with the log's line about it.",
+    )
 
 
 def _queue_full(most: int) -> Unavailable:

@@ -13,7 +13,7 @@ MAX_STOP_CHARS = 1000
 MAX_TOP_LOGPROBS = 20
 MAX_ANSWERS = 8
 _INT32_MAX = 2**31 - 1
-_SEEDS = 2**32
+_SEEDS = 2**64
 
 
 @dataclass(frozen=True, slots=True)

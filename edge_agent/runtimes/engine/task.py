@@ -70,6 +70,15 @@ class Task:
         self.prompt_tokens = len(self.prompt)
         self.answers = list(self._make_answers())
 
+    @property
+    def is_reproducible(self) -> bool:
+        """Whoever names a seed wants the same answer again.
+
+        Kernels for many tokens round differently from those for one, so the prompt is read anew, in pieces of one
+        size, whatever of it is kept from before and however fast this machine is.
+        """
+        return self.settings.seed is not None
+
     def pass_on(self, answer: Answer, events: Sequence[ChoiceEvent]) -> None:
         """Emit an answer's events."""
         for event in events:

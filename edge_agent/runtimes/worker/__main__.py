@@ -1,9 +1,9 @@
 """A model's own process: loads one model and answers requests that come in as frames on stdin.
 
     in   {"op": "generate" | "count", "id", "conversation"}   {"op": "tokenize" | "embed", "id", "text"}
-         {"op": "cancel", "id"}
+         {"op": "cancel", "id"}   {"op": "ping", "id"}
     out  {"ready": {...}} or {"fatal": problem}, then {"id", "event"}, {"id", "tokens"}, {"id", "vector"},
-         {"id", "error": problem}
+         {"id", "pong"}, {"id", "error": problem}
 
 Run by `worker_process.WorkerProcess`. It ends when stdin does, that is, when its parent is gone.
 """

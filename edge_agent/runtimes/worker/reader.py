@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -18,7 +19,7 @@ from edge_agent.runtimes.chat.answer_format import answer_format
 from edge_agent.runtimes.chat.constraint import Constraints
 from edge_agent.runtimes.chat.prompt import Prompter
 from edge_agent.runtimes.decoders.decoder import Decoder
-from edge_agent.runtimes.engine.engine import Engine
+from edge_agent.runtimes.engine.engine import Engine, unforeseen
 from edge_agent.runtimes.engine.sampling import checked_settings
 from edge_agent.runtimes.engine.task import Task
 from edge_agent.runtimes.worker.frames import Frame, FrameDecoder, encode_frame
@@ -88,6 +89,8 @@ class Reader:
                     self._writer.send({"id": call_id, "tokens": len(tokens)})
                 case "tokenize":
                     self._writer.send({"id": call_id, "tokens": self._plain(frame["text"])})
+                case "ping":
+                    self._writer.send({"id": call_id, "pong": True})
                 case "embed":
                     self._embed(call_id, self._plain(frame["text"], add_special=True))
                 case _:
@@ -95,6 +98,9 @@ class Reader:
                     self._orders.put(lambda engine: engine.submit(task))
         except Problem as problem:
             self._writer.send({"id": call_id, "error": problem_to_json(problem)})
+        except Exception as error:  # noqa: BLE001 - one request may fail; the others' answers must not go with it
+            sys.stderr.write(f"a request could not be read: {type(error).__name__}\n")
+            self._writer.send({"id": call_id, "error": problem_to_json(unforeseen())})
 
     def _prompt(self, conversation: Conversation) -> list[int]:
         # A template can loop for ever, and no Python thread can be stopped: the process goes.

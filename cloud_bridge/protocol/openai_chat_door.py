@@ -31,6 +31,7 @@ from cloud_bridge.protocol.problems import (
 )
 from cloud_bridge.protocol.report import Report
 from cloud_bridge.protocol.sse import encode_sse
+from cloud_bridge.protocol.token_text import bytes_of
 
 
 class StreamEncoder:
@@ -221,7 +222,7 @@ def _logprobs(logprobs: Sequence[TokenLogprob], top: int) -> dict[str, Any]:
 def _token(token: str, logprob: float) -> dict[str, Any]:
     # JSON has no -Infinity; the format writes -9999 for "very unlikely". NaN lands there, too.
     shown = logprob if logprob > -9999 else -9999.0
-    return {"token": token, "logprob": shown, "bytes": list(token.encode("utf-8", "replace"))}
+    return {"token": token, "logprob": shown, "bytes": list(bytes_of(token))}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

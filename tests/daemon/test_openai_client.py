@@ -65,6 +65,18 @@ def test_log_probabilities_and_stop(client: openai.OpenAI) -> None:
     assert stopped.choices[0].finish_reason == "stop"
 
 
+def test_the_bytes_of_all_tokens_are_the_answer(client: openai.OpenAI) -> None:
+    """An emoji is written in several tokens, none of which is a character."""
+    stars = {"type": "json_schema", "json_schema": {"name": "stars", "schema": {"const": "🌟🦊"}}}
+    answer = client.chat.completions.create(
+        model="local", messages=HELLO, max_tokens=40, logprobs=True, response_format=stars
+    )
+    tokens = answer.choices[0].logprobs.content
+    assert answer.choices[0].message.content == '"🌟🦊"'
+    assert b"".join(bytes(token.bytes) for token in tokens).decode() == '"🌟🦊"'
+    assert any(token.token.startswith("bytes:") for token in tokens)
+
+
 def test_a_json_schema_is_kept(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cloud_bridge.protocol.events import TokenLogprob
+from cloud_bridge.protocol.token_text import shown
 from edge_agent.runtimes.chat.constraint import Constraint
 from edge_agent.runtimes.decoders.decoder import Logits, Vocabulary
 from edge_agent.runtimes.engine.sampling import SamplerSettings
@@ -102,9 +103,9 @@ def token_logprob(logits: Logits, token: int, vocabulary: Vocabulary, top: int) 
     def logprob(of: int) -> float:
         return min(0.0, float(logits[of]) - total)
 
-    def shown(of: int) -> str:
-        return vocabulary.piece(of).decode("utf-8", "replace") or vocabulary.spelling(of)
+    def text(of: int) -> str:
+        return shown(vocabulary.piece(of)) or vocabulary.spelling(of)
 
     best = np.argpartition(logits, -top)[-top:] if top else ()
     ranked = sorted((int(one) for one in best), key=lambda one: (-logits[one], one))
-    return TokenLogprob(shown(token), logprob(token), tuple((shown(one), logprob(one)) for one in ranked))
+    return TokenLogprob(text(token), logprob(token), tuple((text(one), logprob(one)) for one in ranked))

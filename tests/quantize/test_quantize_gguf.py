@@ -112,10 +112,12 @@ def test_a_stop_half_way_leaves_nothing(smollm2: Path, home: Path, how: signal.S
     with subprocess.Popen(command, env=environ, start_new_session=True, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while not list(home.glob("models/.*/made/*.gguf")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGSTOP)  # so that it is not done while it is looked at
         assert list(home.glob("models/.*/made/*.gguf"))
         assert ModelStore(home / "models", Catalog.load()).installed_llms() == []
         os.killpg(process.pid, how)
+        os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(30) == 130
     assert list((home / "models").iterdir()) == []
 

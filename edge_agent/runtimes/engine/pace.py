@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from edge_agent.runtimes.decoders.decoder import STEP_TOKENS
 
 LEAST = 32
-FIRST = 128
+FIRST = 160
 _ALONE_S = 1.5
 _BESIDE_ANSWERS_S = 0.25
 _TELLING = 32

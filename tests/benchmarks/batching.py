@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from tests.benchmarks import cpp_server
 from tests.benchmarks.clients import Server, story
@@ -14,6 +14,9 @@ from tests.daemon.running_daemon import daemon
 
 AT_ONCE = (1, 2, 4, 8)
 HELD_AGAINST_CPP = (1, 4, 8)
+TRIED_WITH = 4
+MOST_ROUNDS = 3
+"""A round of this takes minutes."""
 
 
 def measure(setup: Setup) -> list[Figure]:
@@ -24,11 +27,11 @@ def measure(setup: Setup) -> list[Figure]:
         ours = Server.of(stack.enter_context(daemon(setup.scratch / "home", setup.models, setup.config)))
         works |= {f"ours {width}": _total(ours, width, setup) for width in AT_ONCE}
         works["ours streamed"] = _total(ours, max(AT_ONCE), setup, stream=True)
-        for waiting, environ in WAITING.items() if name else ():
-            theirs = stack.enter_context(cpp_server.cpp_server(setup, max(AT_ONCE), environ))
-            works |= {f"{waiting} {width}": _total(theirs, width, setup) for width in HELD_AGAINST_CPP}
-            works[f"{waiting} streamed"] = _total(theirs, max(AT_ONCE), setup, stream=True)
-        speed = alternating(works, rounds=setup.rounds)
+        if name is not None:
+            theirs = stack.enter_context(_faster_cpp_server(setup))
+            works |= {f"theirs {width}": _total(theirs, width, setup) for width in HELD_AGAINST_CPP}
+            works["theirs streamed"] = _total(theirs, max(AT_ONCE), setup, stream=True)
+        speed = alternating(works, rounds=min(setup.rounds, MOST_ROUNDS))
     one = speed["ours 1"]
     figures = [
         compared(f"{width} at once, {setup.name}", speed[f"ours {width}"], one, "one request", "tokens/s")
@@ -39,9 +42,23 @@ def measure(setup: Setup) -> list[Figure]:
         if name is None:
             figures.append(Figure(f"{what}, {setup.name}", f"{speed[f'ours {key}']:.4g} tokens/s", "", _absent()))
             continue
-        best = max(speed[f"{waiting} {key}"] for waiting in WAITING)
-        figures.append(compared(f"{what}, {setup.name}", speed[f"ours {key}"], best, name, "tokens/s"))
+        pair = speed[f"ours {key}"], speed[f"theirs {key}"]
+        figures.append(compared(f"{what}, {setup.name}", *pair, name, "tokens/s"))
     return figures
+
+
+@contextmanager
+def _faster_cpp_server(setup: Setup) -> Iterator[Server]:
+    """The C++ server whose threads wait in the way that is faster on this machine, until the block ends."""
+
+    def speed(waiting: str) -> float:
+        with cpp_server.cpp_server(setup, max(AT_ONCE), WAITING[waiting]) as server:
+            four = _total(server, TRIED_WITH, setup)
+            return max(four(0), four(1))
+
+    faster = max(WAITING, key=speed)
+    with cpp_server.cpp_server(setup, max(AT_ONCE), WAITING[faster]) as server:
+        yield server
 
 
 def _total(server: Server, width: int, setup: Setup, *, stream: bool = False) -> Callable[[int], float]:

@@ -66,6 +66,7 @@ lock:
 	$(LOCK) pyproject.toml --extra mlx -o requirements/mlx.txt
 	$(LOCK) --group pyproject.toml:bench -o requirements/bench.txt
 	$(LOCK) --group pyproject.toml:export --override requirements/without-torch.txt -o requirements/export.txt
+	echo 'sentencepiece' | $(LOCK) - -o requirements/convert.txt
 	echo 'uv' | $(LOCK) - -c requirements/dev.txt -o requirements/bootstrap.txt
 	printf 'hatchling==1.27.0\neditables\n' | $(LOCK) - -c requirements/dev.txt -o requirements/build.txt
 

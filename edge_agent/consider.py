@@ -62,7 +62,7 @@ class Considerer:
     async def situation(self, turn: Turn) -> Situation:
         """The situation of this request, now. What was detected in the text is not part of it yet."""
         request = turn.request
-        local, known = await anyio.to_thread.run_sync(self._models.choices)
+        local, known = await anyio.to_thread.run_sync(self._models.choices, request.model)
         wanted = known.get(request.model, local)
         p_local_right: float | None = None
         if self._is_judged(request):

@@ -12,6 +12,8 @@ import anyio.to_thread
 from edge_agent import __version__
 from edge_agent.composition import Daemon
 from edge_agent.consider import midnight
+from edge_agent.models.lora_pairs import pair_id
+from edge_agent.models.manifest import Manifest
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL
 from edge_agent.runtimes.runtime import CAPABILITIES
 
@@ -29,23 +31,29 @@ def readiness(daemon: Daemon) -> dict[str, bool]:
 
 
 def available_models(daemon: Daemon) -> list[dict[str, Any]]:
-    """What `model` may say: the three routes, then every installed language model."""
+    """What `model` may say: the three routes, the installed language models, and these with their adapters."""
     default = daemon.models.default()
     routes = [("auto", "edge-agent"), ("local", default.id if default else "nothing installed"), ("cloud", "providers")]
     entries: list[dict[str, Any]] = [{"id": name, "owned_by": owner, "kind": "route"} for name, owner in routes]
+    installed = daemon.models.installed()
+    entries.extend(_described(manifest) for manifest in installed)
     entries.extend(
-        {
-            "id": manifest.id,
-            "owned_by": "local",
-            "kind": manifest.kind,
-            "context_length": manifest.context_length,
-            "licence": manifest.licence,
-            "format": manifest.format,
-            "capabilities": _capabilities(manifest.format),
-        }
-        for manifest in daemon.models.installed()
+        {**_described(base), "id": pair_id(base, adapter), "base": base.id, "adapter": adapter.id}
+        for base, adapter in daemon.models.pairs(installed)
     )
     return entries
+
+
+def _described(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "id": manifest.id,
+        "owned_by": "local",
+        "kind": manifest.kind,
+        "context_length": manifest.context_length,
+        "licence": manifest.licence,
+        "format": manifest.format,
+        "capabilities": _capabilities(manifest.format),
+    }
 
 
 def _capabilities(model_format: str) -> dict[str, bool]:

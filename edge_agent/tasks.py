@@ -65,7 +65,7 @@ class Tasks:
             vectors = await anyio.to_thread.run_sync(lambda: self._text_models.encoder.embed(texts))
             tokens = await anyio.to_thread.run_sync(self._text_models.encoder.token_counts, texts)
             return Embedded(EMBEDDING_MODELS[0], vectors.tolist(), sum(tokens))
-        _, known = await anyio.to_thread.run_sync(self._models.choices)
+        _, known = await anyio.to_thread.run_sync(self._models.choices, model)
         if model not in known:
             raise NotFound(
                 f"There is no embedding model {model!r}.",

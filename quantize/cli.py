@@ -8,34 +8,32 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
-from cloud_bridge.protocol.problems import Conflict, Problem
+from cloud_bridge.protocol.problems import Problem
 from edge_agent.home import current_home
-from edge_agent.models.catalog import Catalog
 from edge_agent.models.progress import Progress
-from quantize import gguf, manifest, mlx, onnx, source
-from quantize.artifact import building
+from quantize import options
+from quantize.candidates import Limits
+from quantize.comparison import Comparison
+from quantize.comparison_table import table
+from quantize.conversion import Converted, Wanted
+from quantize.conversion import convert as convert_source
+from quantize.judge.extent import Extent
+from quantize.workshop import Ways
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-
-class Target(StrEnum):
-    """The three runtimes' formats."""
-
-    GGUF = "gguf"
-    MLX = "mlx"
-    ONNX = "onnx"
-
-
-FORMATS = {Target.GGUF: gguf, Target.MLX: mlx, Target.ONNX: onnx}
+QUICK = Extent(tokens=250, intents=10, documents=3)
+WIDTH = 140
+"""Columns of a table that goes into a file or a pipe."""
 
 
 class Drawn:
@@ -52,80 +50,77 @@ class Drawn:
 
 @app.command()
 def convert(
-    source_name: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A .gguf file, or a folder with config.json and *.safetensors.")
-    ],
+    source_name: options.SourceName,
     *,
-    to: Annotated[Target, typer.Option(help="The format to make.")],
-    type_name: Annotated[
-        str | None,
-        typer.Option(
-            "--type",
-            help=f"gguf: any of llama.cpp's types [{gguf.DEFAULT_TYPE}]; onnx: {', '.join(onnx.TYPES)} "
-            f"[{onnx.DEFAULT_TYPE}]; mlx: {', '.join(mlx.TYPES)} [{mlx.DEFAULT_TYPE}].",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The folder to make; without it the model goes into the daemon's models folder."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
+    to: options.To,
+    type_names: options.Types = None,
+    ram_budget_mb: options.RamBudget = None,
+    max_loss: options.MaxLoss = None,
+    out: options.Out = None,
+    judged: options.Judged = True,
+    quick: options.Quick = False,
+    judging: options.JudgingText = None,
+    calibration: options.Calibration = None,
+    matrix: options.Matrix = None,
+    output_type: options.OutputType = None,
+    embedding_type: options.EmbeddingType = None,
+    base: options.Base = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Make a model that fits a runtime, and install it: `edge-agent models list` shows it, `model: ID` runs it.
 
-    A manifest.json beside its files says what they are and how they came to be.
+    A manifest.json beside its files says what they are, how they came to be, and what was measured of them.
     """
+    compared: dict[str, Any] = {}
+
+    def show(comparison: Comparison, pictured: Path) -> None:
+        compared.update(comparison=comparison.as_dict(), picture=str(pictured))
+        if not as_json:
+            _print(table(comparison.rows, comparison.chosen))
+            typer.echo(f"Picture: {pictured}")
+
     try:
-        folder, made = make(source_name, to, type_name, out)
+        wanted = Wanted(
+            source_name,
+            to,
+            types=tuple(dict.fromkeys(type_names or ())),
+            limits=Limits(ram_budget_mb, max_loss),
+            ways=Ways(calibration, matrix, output_type, embedding_type, judging, QUICK if quick else Extent()),
+            is_judged=judged,
+            out=out,
+            base=base,
+        )
+        with _progress() as progress:
+            converted = convert_source(wanted, current_home(), progress, show)
     except Problem as problem:
         if debug:
             traceback.print_exc()
         _print_problem(problem, as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **made}, indent=2))
-        return
+        typer.echo(json.dumps({"folder": str(converted.folder), **converted.manifest, **compared}, indent=2))
+    else:
+        _report(converted, wanted)
+
+
+def _report(converted: Converted, wanted: Wanted) -> None:
+    made = converted.manifest
+    if converted.row is not None and not wanted.compares:
+        _print(table([converted.row]))
     size = sum(file["size"] for file in made["files"])
-    typer.echo(f"{folder}: {made['format']} {made['quantization']}, {size / 1e6:,.1f} MB")
+    typer.echo(f"{converted.folder}: {made['format']} {made['quantization']}, {size / 1e6:,.1f} MB")
     for note in made["made"]["notes"]:
         typer.echo(f"Note: {note}")
-    if out is None and made["kind"] == "llm":
+    if wanted.out is None and made["kind"] == "llm":
         typer.echo(f'Try it: edge-agent ask --model {made["id"]} "Who are you?"')
+    elif wanted.out is None and made["kind"] == "adapter":
+        typer.echo(f'Try it: edge-agent ask --model BASE+{made["id"]} "Who are you?"')
 
 
-def make(source_name: str, to: Target, type_name: str | None, out: Path | None) -> tuple[Path, dict[str, Any]]:
-    """The folder that was made, and its manifest. Raises Problem."""
-    target = FORMATS[to]
-    type_name = target.check_type(type_name or target.DEFAULT_TYPE)
-    model = source.find(source_name)
-    model_id = manifest.artifact_id(model, type_name, to.value)
-    folder = out.absolute() if out else _place_of(model_id)
-    with building(folder) as scratch, _progress() as progress:
-        made = target.convert(model, scratch, type_name, progress)
-        progress.advance(0, 0, "checksums")
-        record = manifest.write(scratch, model, made)
-    return folder, record
-
-
-def _place_of(model_id: str) -> Path:
-    """Where the model goes among the daemon's. Raises Conflict code "model_id_taken" or "already_exists"."""
-    if Catalog.load().find(model_id) is not None:
-        raise Conflict(
-            f"{model_id} is a model of the catalog.",
-            code="model_id_taken",
-            hint=f"Get it with `edge-agent models pull {model_id}`, choose another --type, or rename the source.",
-        )
-    home = current_home()
-    folder = home / "models" / model_id
-    if folder.exists():
-        raise Conflict(
-            f"The model {model_id} is there already.",
-            code="already_exists",
-            hint=f"Remove it with `edge-agent models rm {model_id}`, or name a folder with --out.",
-        )
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+def _print(drawn: Table) -> None:
+    """Whole, in a pipe, too."""
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(drawn)
 
 
 @contextlib.contextmanager

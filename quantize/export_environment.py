@@ -7,10 +7,12 @@ a CPU build found through PIP_FIND_LINKS has other hashes than the one of the pa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,22 +31,24 @@ SCRIPT = Path(__file__).with_name("export_onnx.py")
 _MARK = "made-from"
 
 
-def run(arguments: list[str], progress: Progress, *, log: Path) -> dict[str, Any]:
-    """Run the export script with `arguments`; what its libraries say goes to `log`. Blocks, for minutes.
+def run(arguments: list[str], progress: Progress, *, log: Path, script: Path = SCRIPT) -> dict[str, Any]:
+    """Run a script of ours there with `arguments`; what its libraries say goes to `log`. Blocks, for minutes.
 
-    Returns the facts it found. Raises what `interpreter` raises, and the script's own refusals.
+    The script prints one JSON object a line: {"step"}, with bytes done "at" and expected "of" where it knows, at the
+    end {"done": facts} or {"error": {"code", "message", "hint" if it has one}}. Returns the facts it found.
+    Raises what `interpreter` raises, and the script's own refusals.
     """
-    command = [str(interpreter(progress)), "-I", str(SCRIPT), *arguments]
+    command = [str(interpreter(progress)), "-I", str(script), *arguments]
     last: dict[str, Any] = {}
     with (
         log.open("w") as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True) as process,
     ):
         try:
             for line in process.stdout or ():
                 last = json.loads(line)
                 if "step" in last:
-                    progress.advance(0, 0, last["step"])
+                    progress.advance(last.get("at", 0), last.get("of", 0), last["step"])
         finally:
             process.kill()
     if "done" in last:
@@ -74,10 +78,10 @@ def place() -> Path:
     return here.with_name(f"{here.name}-export")
 
 
-def requirements() -> Path:
-    """The pinned requirements: in the wheel beside this file, in a checkout under requirements/."""
-    packaged = Path(__file__).with_name("requirements-export.txt")
-    return packaged if packaged.is_file() else Path(__file__).parents[1] / "requirements" / "export.txt"
+def requirements(name: str = "export") -> Path:
+    """The pinned requirements of that name: in the wheel beside this file, in a checkout under requirements/."""
+    packaged = Path(__file__).with_name(f"requirements-{name}.txt")
+    return packaged if packaged.is_file() else Path(__file__).parents[1] / "requirements" / f"{name}.txt"
 
 
 def _fingerprint() -> str:
@@ -96,8 +100,10 @@ def _make(home: Path, mark: str) -> None:
     try:
         venv.create(scratch, with_pip=True)
         # Without their dependencies: the list is complete but for torch, which the hashes leave out.
-        _pip(scratch, "--no-deps", "--require-hashes", "--requirement", str(requirements()))
-        _pip(scratch, TORCH)
+        pinned = ("--no-deps", "--require-hashes", "--requirement", str(requirements()))
+        with tempfile.TemporaryDirectory(prefix=".pip-", dir=scratch) as room:
+            pip(_python(scratch), "install", "--quiet", *pinned, scratch=Path(room))
+            pip(_python(scratch), "install", "--quiet", TORCH, scratch=Path(room))
         (scratch / _MARK).write_text(mark, "utf-8")
         if not _is_made(home, mark):  # by another run of this command, in the meantime
             shutil.rmtree(home, ignore_errors=True)
@@ -108,9 +114,38 @@ def _make(home: Path, mark: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _pip(home: Path, *arguments: str) -> None:
-    command = [str(_python(home)), "-m", "pip", "install", "--quiet", "--no-input", *arguments]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+def pip(python: Path, *arguments: str, scratch: Path) -> None:
+    """Run that environment's pip with the user's own settings; its temporary files go into `scratch`. Blocks.
+
+    Raises CalledProcessError with what it said. When this is interrupted, whatever it started ends with it.
+    """
+    command = [str(python), "-m", "pip", *arguments, "--no-input", "--disable-pip-version-check"]
+    environ = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    with subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as client:
+        try:
+            said, errors = client.communicate()
+        except BaseException:
+            _end(client)
+            raise
+    if client.returncode:
+        raise subprocess.CalledProcessError(client.returncode, command, said, errors)
+
+
+def _end(client: subprocess.Popen[str]) -> None:
+    """With what it started: pip builds packages in processes of their own."""
+    if sys.platform == "win32":
+        client.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(client.pid, signal.SIGKILL)
 
 
 def _python(home: Path) -> Path:
@@ -135,6 +170,9 @@ def _refusal(error: dict[str, str] | None, log: Path) -> Problem:
             code="exporter_crashed",
             hint="It may need more memory: some three times the size of the weights at 32 bits.",
         )
-    if error["code"] == "unsupported_architecture":
-        return InvalidRequest(f"{error['message']}.", code=error["code"], hint="GGUF may still work: --to gguf.")
-    return Broken(f"{error['message']}.", code=error["code"], hint="Fetch the source again and compare its sha256.")
+    message, code = f"{error['message']}.", error["code"]
+    if code == "disk_full":
+        return Unavailable(message, code=code, hint="Make room, or name a folder on another disk with --out.")
+    if code.startswith("unsupported_"):
+        return InvalidRequest(message, code=code, hint=error.get("hint", "GGUF may still work: --to gguf."))
+    return Broken(message, code=code, hint=error.get("hint", "Fetch the source again and compare its sha256."))

@@ -1,4 +1,4 @@
-"""The script that runs inside the export environment: torch, transformers, optimum, onnx, and nothing of ours.
+"""The script that runs inside the export environment: torch, transformers, optimum, onnx, and our modules for graphs.
 
     python -I export_onnx.py dequantize MODEL.gguf OUT
     python -I export_onnx.py onnx MODEL_FOLDER OUT --type int8
@@ -12,10 +12,13 @@ exit status 1.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import errno
 import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
@@ -24,20 +27,14 @@ from pathlib import Path
 from typing import Any
 
 MODEL = "model.onnx"
-BITS = {"int8": 8, "int4": 4}
+TYPES = ("int8", "int4", "int4-hqq", "fp16", "fp32")
 TASKS = {
     "ForCausalLM": ("llm", "text-generation-with-past"),
     "ForTokenClassification": ("token_classifier", "token-classification"),
     "Model": ("encoder", "feature-extraction"),
 }
-# One scale for 32 weights, and for 32 activations at run time: a row's result does not depend on its batch,
-# which one scale for a whole activation tensor cannot give (cosine 0.96 to the same text alone; this: 1.0).
-BLOCK = 32
-INT8_ACTIVATIONS = 4
 LICENCE, ADDS_BOS, SPLITTING = "general.license", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.pre"
 TOOLS = ("onnxruntime", "optimum-onnx", "torch", "transformers")
-# Protocol buffers end at 2 GiB; beyond that the weights go into a file of their own.
-ONE_FILE_BYTES = 1_900_000_000
 
 
 class Refused(Exception):
@@ -54,7 +51,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("step", choices=["dequantize", "onnx"])
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--type", choices=["fp32", *BITS], default="int8")
+    parser.add_argument("--type", choices=TYPES, default="int8")
     chosen = parser.parse_args(arguments)
     try:
         facts = (
@@ -65,8 +62,19 @@ def main(arguments: list[str]) -> int:
     except Refused as refusal:
         say({"error": {"code": refusal.code, "message": str(refusal)}})
         return 1
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        say({"error": {"code": "disk_full", "message": "The disk is full"}})
+        return 1
     say({"done": facts})
     return 0
+
+
+def end_with_parent() -> None:
+    """Ask Linux to end this process when the command that started it ends, in whatever way."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def say(line: Mapping[str, Any]) -> None:
@@ -137,7 +145,7 @@ def export(source: Path, out: Path, type_name: str) -> dict[str, Any]:
         name = config.get("model_type", "this")
         raise Refused("unsupported_architecture", f"optimum has no ONNX export for {name} models") from error
     say({"step": f"quantizing to {type_name}"})
-    quantize(raw / MODEL, out / MODEL, type_name)
+    notes = write_as(type_name, raw / MODEL, out / MODEL, kind, config)
     for file in sorted(raw.iterdir()):
         if file.suffix in {".json", ".jinja", ".model"}:
             kept = source / file.name
@@ -147,6 +155,7 @@ def export(source: Path, out: Path, type_name: str) -> dict[str, Any]:
         "kind": kind,
         "context_length": context_length(source, config),
         "tools": {name: version(name) for name in TOOLS},
+        "notes": notes,
     }
 
 
@@ -166,35 +175,34 @@ def task_of(config: Mapping[str, Any]) -> tuple[str, str]:
     raise Refused("unsupported_architecture", "config.json names no causal language model, encoder or token classifier")
 
 
-def quantize(raw: Path, made: Path, type_name: str) -> None:
-    """Matrices in blocks of `type_name`, embeddings with one 8-bit scale, all else as it was."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+def write_as(type_name: str, raw: Path, made: Path, kind: str, config: Mapping[str, Any]) -> list[str]:
+    """Write the exported model `raw` as `made`, and return what the user should know of it."""
+    from quantize import onnx_attention, onnx_encoder, onnx_layers, onnx_weights
 
-    model = onnx.load(str(raw))
-    if type_name not in BITS:
-        external = model.ByteSize() > ONE_FILE_BYTES
-        onnx.save(model, str(made), save_as_external_data=external, location=f"{made.name}_data")
-        return
-    blocks = MatMulNBitsQuantizer(
-        model, bits=BITS[type_name], block_size=BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
-    )
-    blocks.process()
-    external = blocks.model.model.ByteSize() > ONE_FILE_BYTES
-    half_made = raw.with_name("blocks.onnx")
-    blocks.model.save_model_to_file(str(half_made), external)
-    quantize_dynamic(
-        str(half_made),
-        str(made),
-        op_types_to_quantize=["Gather"],
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        use_external_data_format=external,
-    )
+    def tell(done: int, count: int) -> None:
+        say({"step": f"quantizing to {type_name}", "at": done, "of": count})
+
+    if kind != "llm" and type_name in onnx_encoder.TYPES:
+        onnx_encoder.quantize(raw, made, type_name)
+        return []
+    graph = onnx_weights.Graph.read(raw)
+    notes = []
+    if kind == "llm":
+        try:
+            onnx_attention.fuse(graph, config)
+        except onnx_layers.OtherGraphError as reason:
+            notes.append(f"Attention stays in many operators, which is slower: {reason}.")
+    onnx_weights.write(graph, made, type_name, tell)
+    return notes
 
 
 if __name__ == "__main__":
+    # For `import quantize` alone: what else lies there belongs to another environment.
+    sys.path.append(str(Path(__file__).parents[1]))
+    import quantize  # noqa: F401  # its modules are found from now on
+
+    sys.path.pop()
+    end_with_parent()
     # Only our own lines may go to stdout; the libraries chat on stderr, which is shown when something fails.
     sys.stdout = sys.stderr
     os.environ["HF_HUB_OFFLINE"] = "1"

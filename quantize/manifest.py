@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.made_here import MANIFEST_NAME
-from edge_agent.models.manifest import SCHEMA, parse, plain
+from edge_agent.models.manifest import SCHEMA, Measured, parse, plain
 from edge_agent.models.names import is_device
 from quantize.source import Source, sha256
 
@@ -46,16 +46,27 @@ class Made:
     notes: tuple[str, ...] = ()
 
 
-def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
+def write(
+    folder: Path,
+    source: Source,
+    made: Made,
+    *,
+    described: Mapping[str, Any],
+    options: Sequence[str],
+    measured: Measured | None,
+) -> dict[str, Any]:
     """Describe the files of `folder` in its manifest.json, and return what was written.
+
+    `described` is what `source.described()` gave, which reads all of it; `options` more words of the command that
+    made it.
 
     Raises Broken code "bad_manifest" where `edge_agent.models` would not read it, as over a file with an odd name.
     """
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
     files: list[dict[str, Any]] = [
         {"path": path.relative_to(folder).as_posix(), "sha256": sha256(path), "size": path.stat().st_size}
         for path in _main_first(folder, made.format)
     ]
-    described = source.described()
     known = _in_catalog(described) or _beside(source)
     makers = plain(str(known.get("attribution") or described["name"]))
     licence = licence_of(source) or known.get("licence") or spdx(made.licence)
@@ -64,7 +75,7 @@ def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
     if context_length is None and made.kind == "llm":
         context_length = ASSUMED_CONTEXT
         notes.append(f"The source does not say how much context it has: {ASSUMED_CONTEXT} tokens are assumed.")
-    command = ["edge-quantize", described["name"], "--to", made.format, "--type", made.quantization]
+    command = ["edge-quantize", described["name"], "--to", made.format, "--type", made.quantization, *options]
     facts = {
         "schema": SCHEMA,
         "id": artifact_id(source, made.quantization, made.format),
@@ -73,7 +84,7 @@ def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
         "quantization": made.quantization,
         "parameters": made.parameters,
         "context_length": context_length,
-        "ram_mb": sum(file["size"] for file in files) // 2**20 + RAM_BESIDE_WEIGHTS_MB,
+        "ram_mb": measured.ram_mb if measured else _ram_mb(files),
         "licence": licence or _UNKNOWN,
         "attribution": makers.removesuffix(_CONVERTED) + _CONVERTED,
         "homepage": known.get("homepage"),
@@ -84,12 +95,17 @@ def write(folder: Path, source: Source, made: Made) -> dict[str, Any]:
             "command": plain(shlex.join(command), 2000),
             "tools": dict(made.tools),
             "notes": notes,
+            **({"measured": measured.as_dict()} if measured else {}),
         },
     }
     manifest = {name: value for name, value in facts.items() if value is not None}
     parse(manifest, MANIFEST_NAME)
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return manifest
+
+
+def _ram_mb(files: Sequence[Mapping[str, Any]]) -> int:
+    return int(sum(file["size"] for file in files)) // 2**20 + RAM_BESIDE_WEIGHTS_MB
 
 
 def artifact_id(source: Source, quantization: str, model_format: str = "gguf") -> str:
@@ -113,8 +129,7 @@ def licence_of(source: Source) -> str | None:
     stated = _beside(source).get("licence")
     if stated and stated != _UNKNOWN:
         return plain(str(stated))
-    card = source.path / "README.md"
-    found = _CARD_LICENCE.search(card.read_text("utf-8")[:4096]) if card.is_file() else None
+    found = _CARD_LICENCE.search(source.card.read_text("utf-8")[:4096]) if source.card else None
     return spdx(found[1]) if found else None
 
 

@@ -1,27 +1,60 @@
-"""To MLX, with mlx-lm's own conversion; needs the `mlx` extra."""
+"""To MLX, with mlx-lm's own conversion in a process of its own; needs the `mlx` extra."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import json
-import logging
 import tempfile
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
+from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem, Unavailable
 from edge_agent.models.progress import Progress
+from quantize.artifact import check_space
+from quantize.importance import BUNDLED_TEXT, check_text
 from quantize.manifest import Made
+from quantize.native_process import working
 from quantize.onnx import dequantize
-from quantize.source import Source
+from quantize.source import Source, sha256
 
-# Four bits spoil what was quantized before; eight do not.
 DEFAULT_TYPE = "8bit"
-TYPES = {f"{bits}bit": bits for bits in (2, 3, 4, 5, 6, 8)}
-GROUP_SIZE = 64
+"""Four bits spoil what was quantized before, but for `4bit-minmax`; eight do not."""
+
+_HEAD_BITS = 8
+"""The most that any recipe gives a weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`mixed`: mlx-lm's name of a recipe that gives some matrices more bits; `method`: how the levels are chosen."""
+
+    bits: int
+    group_size: int = 64
+    mixed: str | None = None
+    method: str | None = None
+
+
+def _recipes() -> dict[str, Recipe]:
+    plain = {f"{bits}bit": Recipe(bits) for bits in (2, 3, 4, 5, 6, 8)}
+    groups = {f"{name}-g{size}": Recipe(recipe.bits, size) for name, recipe in plain.items() for size in (32, 128)}
+    mixed = {
+        f"mixed_{low}_{high}": Recipe(low, mixed=f"mixed_{low}_{high}")
+        for low, high in ((2, 6), (3, 4), (3, 6), (4, 6))
+    }
+    return {
+        **plain,
+        **groups,
+        **mixed,
+        "4bit-minmax": Recipe(4, 32, method="minmax"),
+        **{
+            f"{bits}bit-{method}": Recipe(bits, method=method) for method, bits in (("gptq", 4), ("awq", 4), ("dwq", 4))
+        },
+    }
+
+
+TYPES = _recipes()
 
 
 def check_type(type_name: str) -> str:
@@ -37,23 +70,47 @@ def check_type(type_name: str) -> str:
     return type_name.lower()
 
 
-def convert(source: Source, folder: Path, type_name: str, progress: Progress) -> Made:
-    """Write `source` to `folder` in MLX's form. Blocks; a GGUF is dequantized first, in the export environment.
+def learns(type_name: str) -> bool:
+    """Whether a type's levels are learned from a calibration text, which takes long."""
+    return TYPES[check_type(type_name)].method in {"awq", "dwq", "gptq"}
 
-    Raises as `check_type` and `quantize.onnx.dequantize` do, and InvalidRequest code "unsupported_architecture".
+
+def convert(
+    source: Source,
+    folder: Path,
+    type_name: str,
+    progress: Progress,
+    *,
+    plain: Path | None = None,
+    calibration: Path | None = None,
+) -> Made:
+    """Write `source` to `folder` in MLX's form. Blocks, for seconds; for minutes to hours where a text is learned from.
+
+    A GGUF is dequantized first, in the export environment; `plain` is where the caller has done that. `calibration`
+    is the text that the learned methods read, None for the bundled one.
+    Raises as `check_type` and `quantize.onnx.dequantize` do, InvalidRequest ("unsupported_architecture",
+    "unsupported_type", "text_too_short") and Broken ("quantizer_crashed") and
+    Unavailable ("disk_full").
     """
     type_name = check_type(type_name)
+    recipe, text = TYPES[type_name], calibration or BUNDLED_TEXT
+    if learns(type_name):
+        check_text(text)
+    facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix=".mlx-", dir=folder.parent) as scratch:
-        plain = source.path
-        facts: dict[str, Any] = {}
-        if source.is_gguf:
+        if plain is None and source.is_gguf:
             plain = Path(scratch) / "plain"
-            facts = dequantize(source, plain, progress)
-        progress.advance(0, 0, f"quantizing to {type_name}")
-        made = Path(scratch) / "made"
-        _convert(plain, made, TYPES[type_name])
-        for file in made.iterdir():
-            file.rename(folder / file.name)
+            facts |= dequantize(source, plain, progress)
+        weights = plain or source.path
+        check_space(folder, source.plain_bytes * (_HEAD_BITS + 2) // 32)
+        job = {"plain": str(weights), "made": str(folder), "recipe": asdict(recipe), "text": str(text)}
+        with working("quantize.mlx_worker", job) as said:
+            for line in said:
+                facts |= line
+                if "step" in line:
+                    progress.advance(0, 0, f"{line['step']} to {type_name}")
+    if not facts.get("made"):
+        raise _failure(source.path.name, type_name, facts)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     return Made(
         kind="llm",
@@ -63,21 +120,52 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
         context_length=config.get("max_position_embeddings"),
         parameters=facts.get("parameters"),
         licence=facts.get("licence"),
+        notes=_notes(type_name, text, facts),
     )
 
 
-def _convert(plain: Path, made: Path, bits: int) -> None:
-    import mlx_lm  # noqa: PLC0415  # an optional engine
+def _notes(type_name: str, text: Path, facts: dict[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if learns(type_name):
+        notes.append(f"Learned from {facts['tokens']} tokens of a text with sha256 {sha256(text)}.")
+    if facts["whole"]:
+        notes.append(
+            f"{facts['whole']} matrices have rows that do not fit groups of {TYPES[type_name].group_size}, "
+            "and are not quantized."
+        )
+    if facts["is_wide"]:
+        notes.append(
+            "Scales have 32 bits: on a CPU, MLX is many times slower with 16. Made beside a GPU, they have 16."
+        )
+    return tuple(notes)
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints; stdout is ours
-        try:
-            mlx_lm.convert(str(plain), str(made), quantize=True, q_bits=bits, q_group_size=GROUP_SIZE)
-        except ValueError as error:
-            if "not supported" not in str(error):
-                raise
-            raise InvalidRequest(
-                f"mlx-lm does not know the architecture of {plain.name}.",
+
+def _failure(name: str, type_name: str, facts: dict[str, Any]) -> Problem:
+    """What the worker's last words mean."""
+    match facts.get("failure"):
+        case "unsupported_architecture":
+            return InvalidRequest(
+                f"mlx-lm does not know the architecture of {name}.",
                 code="unsupported_architecture",
                 hint="GGUF may still work: --to gguf.",
-            ) from error
+            )
+        case "unsupported_type":
+            return InvalidRequest(
+                f"mlx-lm cannot make {name} as {type_name}: {facts['reason']}.",
+                code="unsupported_type",
+                hint="Choose another type, such as 4bit or 8bit.",
+                param="type",
+            )
+        case "calibration_too_short":
+            return InvalidRequest(
+                f"The calibration text has {facts['tokens']} tokens; {type_name} needs {facts['needed']}.",
+                code="calibration_too_short",
+                hint="Name a longer text with --calibration, or leave that out for the bundled one.",
+                param="calibration",
+            )
+        case _:
+            return Broken(
+                f"MLX crashed over {name}.",
+                code="quantizer_crashed",
+                hint="Fetch the source again and compare its sha256; it may also need more memory.",
+            )

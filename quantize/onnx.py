@@ -9,15 +9,22 @@ from typing import Any
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.progress import Progress
 from quantize import export_environment
+from quantize.artifact import check_space
 from quantize.manifest import Made
 from quantize.source import Source
 
 DEFAULT_TYPE = "int8"
 TYPES = {
-    "int8": "weights in blocks of 32 at 8 bits, activations quantized per block while it runs",
+    "int8": "blocks of 32 weights at 8 bits, rounded to nearest; activations are quantized per block while it runs",
     "int4": "the same with 4 bits",
+    "int4-hqq": "4 bits, each block with an offset of its own, fitted by half-quadratic quantization",
+    "fp16": "stored at 16 bits, computed at 32",
     "fp32": "as exported",
 }
+"""Of language models, the output head and the embeddings have 8 bits in the first three."""
+
+_BYTES = {"int8": 1.2, "int4": 0.8, "int4-hqq": 0.9, "fp16": 2, "fp32": 4}
+"""A weight's part of the artifact; while it is made, the exporter's 32 bits lie beside it."""
 
 
 def check_type(type_name: str) -> str:
@@ -32,20 +39,22 @@ def check_type(type_name: str) -> str:
     return type_name.lower()
 
 
-def convert(source: Source, folder: Path, type_name: str, progress: Progress) -> Made:
+def convert(source: Source, folder: Path, type_name: str, progress: Progress, *, plain: Path | None = None) -> Made:
     """Write `source` to `folder` as model.onnx with its tokenizer. Blocks, for minutes.
 
-    Raises what `export_environment.run` raises.
+    `plain`: where the caller has `dequantize`d the source already. Raises what `export_environment.run` raises, and
+    Unavailable code "disk_full".
     """
     type_name = check_type(type_name)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as scratch:
         facts: dict[str, Any] = {}
-        plain = source.path
-        if source.is_gguf:
+        if plain is None and source.is_gguf:
             plain = Path(scratch) / "plain"
             facts |= dequantize(source, plain, progress)
+        weights = plain or source.path
+        check_space(folder, int(source.plain_bytes * (1 + _BYTES[type_name] / 4)))
         log = Path(scratch) / "log"
-        facts |= export_environment.run(["onnx", str(plain), str(folder), "--type", type_name], progress, log=log)
+        facts |= export_environment.run(["onnx", str(weights), str(folder), "--type", type_name], progress, log=log)
     return Made(
         kind=facts["kind"],
         format="onnx",
@@ -54,6 +63,7 @@ def convert(source: Source, folder: Path, type_name: str, progress: Progress) ->
         context_length=facts["context_length"],
         parameters=facts.get("parameters"),
         licence=facts.get("licence"),
+        notes=tuple(facts["notes"]),
     )
 
 

@@ -82,7 +82,7 @@ def _convert(gguf: Path, targets: Sequence[str], home: Path) -> None:
     environ = {**os.environ, "EDGE_AGENT_HOME": str(home)}
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "quantize.cli", str(gguf), "--to", target],
+            [sys.executable, "-m", "quantize.cli", str(gguf), "--to", target, "--no-judge"],
             env=environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

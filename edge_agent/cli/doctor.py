@@ -95,7 +95,7 @@ def _models(home: Path) -> Iterator[Finding]:
             hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {entry.manifest.id}"
             yield Finding(entry.manifest.id, "bad", hint)
     for one in store.damaged():
-        yield Finding("a model made here", "bad", str(one.problem))
+        yield Finding("a model", "bad", str(one.problem))
 
 
 def _state(home: Path) -> str:

@@ -15,7 +15,7 @@ COMMANDS = {
     "ask": "Ask the running daemon.",
     "status": "Show what the running daemon has loaded, queued and spent.",
     "doctor": "Check the home, the settings, the models, the state and the daemon.",
-    "models": "The models on this machine: list, pull, rm, verify, bench.",
+    "models": "The models on this machine: list, pull, rm, verify, export, import, bench.",
     "sessions": "What was said: list, show, export, forget.",
     "ledger": "What left this device, byte for byte.",
     "outbox": "What waits to be sent.",

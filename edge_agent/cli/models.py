@@ -1,27 +1,30 @@
-"""`edge-agent models`: list, pull, rm, verify, bench."""
+"""`edge-agent models`: list, pull, rm, verify, and from the modules beside this one export, import and bench."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
 from edge_agent.cli.models_bench import bench
-from edge_agent.cli.output import JsonFlag, print_json, print_table, progress_bar
+from edge_agent.cli.models_bundle import export_models, import_models
+from edge_agent.cli.output import JsonFlag, drawn, megabytes, print_json, print_table
 from edge_agent.home import current_home
 from edge_agent.models.catalog import Catalog
+from edge_agent.models.entries import Damaged, Entry
 from edge_agent.models.libraries import LIBRARIES, RuntimeLibrary, library_for
+from edge_agent.models.lora_pairs import Pairs, pair_id
 from edge_agent.models.manifest import Manifest
-from edge_agent.models.progress import Progress
-from edge_agent.models.store import Entry, ModelStore
+from edge_agent.models.store import ModelStore
 from edge_agent.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
+app.command("export")(export_models)
+app.command("import")(import_models)
 app.command("bench")(bench)
 
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="A model's id, as `models list` shows it.")]
@@ -32,20 +35,24 @@ def list_models(*, as_json: JsonFlag = False) -> None:
     """Show the catalog, what of it is installed, and the models that were made here."""
     store = _store()
     entries, damaged = store.list(), store.damaged()
+    pairs = Pairs().matching(store.installed_llms(), store)
     if as_json:
         problems = [(one.model_id, one.problem) for one in damaged]
         print_json(
             {
                 "models": [_described(entry) for entry in entries],
+                "pairs": [{"id": pair_id(*pair), "base": pair[0].id, "adapter": pair[1].id} for pair in pairs],
                 "damaged": [{"id": i, "code": p.code, "message": p.message, "hint": p.hint} for i, p in problems],
             }
         )
         return
     print_table(
         ("id", "kind", "runtime", "state", "download", "memory", "licence"),
-        [_row(entry) for entry in entries],
+        [_row(entry, damaged) for entry in entries],
         empty="The catalog is empty.",
     )
+    for pair in pairs:
+        typer.echo(f"A model with its adapter: --model {pair_id(*pair)}")
     for library in _missing(entries):
         typer.echo(
             f"{library.name} is not installed; for {library.format} models run: {library.install_command}", err=True
@@ -82,7 +89,7 @@ def remove(model_id: ModelId, *, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"id": model_id, "freed": freed})
         return
-    typer.echo(f"Removed {model_id}, freed {_mb(freed)}")
+    typer.echo(f"Removed {model_id}, freed {megabytes(freed)}")
 
 
 @app.command("verify")
@@ -92,17 +99,17 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Read every file of a model and compare its sha256."""
-    with _drawn("verifying") as progress:
+    with drawn("verifying") as progress:
         verified = _store().verify(model_id, progress)
     if as_json:
         print_json({"verified": [{"id": one.model_id, "files": one.files, "size": one.size} for one in verified]})
         return
     for one in verified:
-        typer.echo(f"{one.model_id}: {one.files} file(s), {_mb(one.size)}, all as they should be")
+        typer.echo(f"{one.model_id}: {one.files} file(s), {megabytes(one.size)}, all as they should be")
 
 
 def _pull(store: ModelStore, model_id: str) -> dict[str, Any]:
-    with _drawn(model_id) as progress:
+    with drawn(model_id) as progress:
         folder = store.pull(model_id, progress)
     return {"id": model_id, "path": str(folder), "size": store.get(model_id).size}
 
@@ -128,23 +135,6 @@ def _pull_llm(store: ModelStore) -> dict[str, Any]:
     return _pull(store, store.default_llm(settings.ram_budget_mb).id)
 
 
-@contextmanager
-def _drawn(title: str) -> Iterator[Progress]:
-    with progress_bar() as bar:
-        yield _Drawn(bar, bar.add_task(title, total=None))
-
-
-class _Drawn:
-    """Progress on a terminal."""
-
-    def __init__(self, bar: Any, task: Any) -> None:
-        self._bar = bar
-        self._task = task
-
-    def advance(self, done: int, total: int, what: str) -> None:
-        self._bar.update(self._task, completed=done, total=total, description=Path(what).name)
-
-
 def _store() -> ModelStore:
     return ModelStore(current_home() / "models", Catalog.load())
 
@@ -159,10 +149,11 @@ def _state(entry: Entry) -> str:
     return "incomplete" if entry.size_on_disk else ""
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: Entry, damaged: Sequence[Damaged]) -> tuple[str, ...]:
     manifest = entry.manifest
-    size, memory = _mb(manifest.size), f"{manifest.ram_mb} MB"
-    return (manifest.id, manifest.kind, _runtime(manifest), _state(entry), size, memory, manifest.licence)
+    size, memory = megabytes(manifest.size), f"{manifest.ram_mb} MB"
+    state = "damaged" if any(one.model_id == manifest.id for one in damaged) else _state(entry)
+    return (manifest.id, manifest.kind, _runtime(manifest), state, size, memory, manifest.licence)
 
 
 def _runtime(manifest: Manifest) -> str:
@@ -175,10 +166,6 @@ def _runtime(manifest: Manifest) -> str:
 def _missing(entries: Sequence[Entry]) -> list[RuntimeLibrary]:
     formats = {entry.manifest.format for entry in entries if entry.installed}
     return [library for library in LIBRARIES if library.format in formats and library.version is None]
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.0f} MB"
 
 
 def _described(entry: Entry) -> dict[str, Any]:
@@ -202,6 +189,7 @@ def _described(entry: Entry) -> dict[str, Any]:
         "licence": manifest.licence,
         "attribution": manifest.attribution,
         "homepage": manifest.homepage,
+        "adapter": asdict(manifest.adapter) if manifest.adapter else None,
     }
 
 

@@ -6,11 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cloud_bridge.protocol.problems import Problem
+from edge_agent.models.progress import Progress
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -60,6 +62,28 @@ def _unforeseen(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}. Check that path, its owner and its permissions."
     return f"Something failed inside edge-agent ({type(error).__name__}). --debug shows the traceback."
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes as people are told it."""
+    return f"{size / 1e6:.0f} MB"
+
+
+@contextmanager
+def drawn(title: str) -> Iterator[Progress]:
+    """The progress of one step, drawn as `progress_bar` does."""
+    with progress_bar() as bar:
+        yield _Drawn(bar, bar.add_task(title, total=None))
+
+
+class _Drawn:
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, done: int, total: int, what: str) -> None:
+        """See `Progress`."""
+        self._bar.update(self._task, completed=done, total=total, description=Path(what).name)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which hosts a download may reach: none on this machine's own networks, unless the user named it."""
+"""Which hosts a download may reach: the hub's own, and none on this machine's networks unless the user named it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from edge_agent.models.stream import SourceFailed
 
 _RESOLVE_S = 3.0
 
+_STORAGE = ("huggingface.co", "hf.co")
+"""Where the hub, and who mirrors it, sends those that ask for a large file."""
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -27,6 +32,10 @@ class Reach:
         """Refuse `url` before connecting. Raises SourceFailed."""
         if url.scheme != "https" and not (url.scheme == "http" and self.endpoint.scheme == "http"):
             raise SourceFailed("bad_redirect")
+        if not 0 < (url.port or 80) < 1 << 16:
+            raise SourceFailed("bad_redirect")
+        if not any(url.host == host or url.host.endswith(f".{host}") for host in (self.endpoint.host, *_STORAGE)):
+            raise SourceFailed("other_host")
         if url.host in self.unreachable:
             raise SourceFailed("unreachable")
         if _proxied(url):  # the proxy resolves names; only literal addresses can be judged here
@@ -56,9 +65,9 @@ class Reach:
             address = ipaddress.ip_address(text.partition("%")[0])
         except ValueError:
             return
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        if address.is_global:
+        if isinstance(address, ipaddress.IPv6Address):
+            address = _carried(address) or address
+        if address.is_global and not address.is_multicast:
             return
         # Link-local is where clouds keep their credentials: no redirect leads there, whoever chose the endpoint.
         if self.chosen and (self.is_endpoint(url) or not address.is_link_local):
@@ -83,6 +92,13 @@ class Reach:
         if not found:
             raise self.gone(url)
         return list(found)
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a gateway would make of it."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def _proxied(url: httpx.URL) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from cloud_bridge.protocol.problems import Unavailable
 from edge_agent.models.digest import sha256_of
+from edge_agent.models.disk import disk_errors
 from edge_agent.models.local import mirrored, open_local
 from edge_agent.models.manifest import FileSource, HubSource, ModelFile, Source, WheelSource
+from edge_agent.models.place import sync_folder
 from edge_agent.models.stream import SourceFailed, Stream
 from edge_agent.models.wheel import Wheels
 
@@ -109,30 +110,15 @@ def _append(stream: Stream, part: Path, limit: int, written: Written) -> None:
 
 
 def _name(part: Path, target: Path) -> None:
+    # Whoever has loaded the file that was there keeps it: its name is given to another.
     part.replace(target)
-    if os.name == "posix":  # a folder cannot be opened elsewhere
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(target.parent)
 
 
 @contextmanager
 def _disk_errors(target: Path) -> Iterator[None]:
     try:
-        yield
+        with disk_errors(target.parent):
+            yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise not_enough_disk(target.parent) from error
         raise SourceFailed("unreadable") from error
-
-
-def not_enough_disk(folder: Path, needed: int | None = None) -> Unavailable:
-    """The problem to raise when `folder`'s disk is too small; `needed` in bytes."""
-    amount = f": {needed / 1e6:.0f} MB are needed" if needed else ""
-    return Unavailable(
-        f"There is not enough room on the disk of {folder}{amount}.",
-        code="not_enough_disk",
-        hint="Make room there, or set EDGE_AGENT_HOME to a folder on a larger disk.",
-    )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models import gguf_header, hf_folder
+from edge_agent.models.damage import CHECK_HINT
 from edge_agent.models.gguf_header import GgufHeader
 from edge_agent.models.hf_config import HfConfig
 from edge_agent.models.libraries import LlmFormat
@@ -163,13 +164,13 @@ class _Dimensions:
             raise Broken(
                 f"The model file {self._path.name} does not say its {name}.",
                 code="model_unreadable",
-                hint="Pull or convert the model again.",
+                hint=CHECK_HINT,
             )
         if found[0] < 1 and name in _NEVER_NOTHING:
             raise Broken(
                 f"The model file {self._path.name} says that its {name} is {found[0]}.",
                 code="model_unreadable",
-                hint="Pull or convert the model again.",
+                hint=CHECK_HINT,
             )
         return found[0]
 

@@ -7,13 +7,15 @@ hostile header costs neither memory nor time, and what is computed from it later
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from cloud_bridge.protocol.problems import Broken
+from edge_agent.models.damage import CHECK_HINT
 
 _STRING, _ARRAY = 8, 9
 _INTEGERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 10: "<Q", 11: "<q"}
@@ -28,8 +30,20 @@ _SMALLEST_KEY = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8
 
 _TOKENS = b"tokenizer.ggml.tokens"
+_FLOAT32 = 6
+_FACTS = frozenset(
+    {
+        b"general.type",
+        b"general.architecture",
+        b"general.name",
+        b"adapter.type",
+        b"adapter.lora.alpha",
+        b"adapter.alora.invocation_tokens",
+    }
+)
 _MAX_LAYERS = 4096
 _MAX_TOKENS = 1 << 24
+_MAX_LAYOUT = 1 << 16
 
 # What the memory of a model follows from, without the architecture's name before it, and the most that is believed.
 _DIMENSIONS = {
@@ -59,13 +73,22 @@ _BLOCKS = {
 
 
 @dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """`shape` with the length of a row first, `kind` by ggml's numbers."""
+
+    shape: tuple[int, ...]
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
 class GgufHeader:
     """What the header says.
 
     `needed` is the size in bytes that the file must have at least, `data` where its weights begin. `vocabulary` is
     the number of tokens, 0 where it has none. `dimensions` holds those integers of the model that the memory it takes
     follows from, by the key without the architecture's name ("block_count", "attention.head_count_kv"): one number,
-    or one for each layer.
+    or one for each layer. `facts`: what the file says it is, by key; None for a value that is neither a text nor a
+    32-bit float. `layout`: its tensors by name, where those were asked for.
     """
 
     version: int
@@ -75,16 +98,18 @@ class GgufHeader:
     data: int
     vocabulary: int
     dimensions: Mapping[str, tuple[int, ...]]
+    facts: Mapping[str, str | float | None] = field(default_factory=dict)
+    layout: Mapping[str, GgufTensor] = field(default_factory=dict)
 
 
-def check(path: Path) -> GgufHeader:
+def check(path: Path, *, with_layout: bool = False) -> GgufHeader:
     """The header of the file at `path`. Blocks, for a fraction of a second.
 
     Raises Broken code "model_file_missing" | "model_unreadable" | "model_truncated".
     """
     try:
         with path.open("rb") as opened:
-            return _Reader(opened, path).header()
+            return _Reader(opened, path, with_layout=with_layout).header()
     except FileNotFoundError as error:
         raise _broken(path, "is missing", "model_file_missing") from error
     except OSError as error:
@@ -92,17 +117,19 @@ def check(path: Path) -> GgufHeader:
 
 
 def _broken(path: Path, what: str, code: str) -> Broken:
-    return Broken(f"The model file {path.name} {what}.", code=code, hint="Pull or convert the model again.")
+    return Broken(f"The model file {path.name} {what}.", code=code, hint=CHECK_HINT)
 
 
 class _Reader:
-    def __init__(self, opened: BinaryIO, path: Path) -> None:
+    def __init__(self, opened: BinaryIO, path: Path, *, with_layout: bool) -> None:
         self._opened = opened
         self._path = path
         self._size = path.stat().st_size
         self._alignment = _DEFAULT_ALIGNMENT
         self._vocabulary = 0
         self._dimensions: dict[str, tuple[int, ...]] = {}
+        self._facts: dict[str, str | float | None] = {}
+        self._layout: dict[str, GgufTensor] | None = {} if with_layout else None
 
     def header(self) -> GgufHeader:
         if self._size >= 4 and self._take(4) != b"GGUF":
@@ -113,6 +140,8 @@ class _Reader:
         tensors, keys = self._number("<Q"), self._number("<Q")
         if max(keys, tensors) > _MAX_COUNT:
             raise self._unreadable("counts a senseless number of keys or tensors")
+        if self._layout is not None and tensors > _MAX_LAYOUT:
+            raise self._unreadable("counts more tensors than any model has")
         if keys * _SMALLEST_KEY + tensors * _SMALLEST_TENSOR > self._size:
             raise _broken(self._path, "is cut short in its header", "model_truncated")
         for _ in range(keys):
@@ -122,7 +151,8 @@ class _Reader:
         needed = data + max(ends, default=0)
         if needed > self._size:
             raise _broken(self._path, f"is cut short: {self._size} of {needed} bytes", "model_truncated")
-        return GgufHeader(version, tensors, keys, needed, data, self._vocabulary, self._dimensions)
+        layout = self._layout or {}
+        return GgufHeader(version, tensors, keys, needed, data, self._vocabulary, self._dimensions, self._facts, layout)
 
     def _key(self) -> None:
         name = self._string()
@@ -137,10 +167,20 @@ class _Reader:
             self._vocabulary = self._array(0)
             if self._vocabulary > _MAX_TOKENS:
                 raise self._unreadable("has a senseless number of tokens")
+        elif name in _FACTS:
+            self._facts[name.decode()] = self._fact(kind)
         elif dimension in _DIMENSIONS:
             self._dimensions[dimension] = self._checked(dimension, kind)
         else:
             self._value(kind, 0)
+
+    def _fact(self, kind: int) -> str | float | None:
+        if kind == _STRING:
+            return self._string().decode("utf-8", "replace")
+        if kind == _FLOAT32:
+            return float(struct.unpack("<f", self._take(4))[0])
+        self._value(kind, 0)
+        return None
 
     def _checked(self, dimension: str, kind: int) -> tuple[int, ...]:
         count = 1
@@ -192,14 +232,18 @@ class _Reader:
         self._opened.seek(at - len(block), 1)
 
     def _tensor(self) -> int:
-        self._string()
+        name = self._string()
         dimensions = self._number("<I")
         if dimensions > _MAX_DIMENSIONS:
             raise self._unreadable("has a tensor of too many dimensions")
-        weights = 1
-        for _ in range(dimensions):
-            weights *= self._number("<Q")
+        shape = tuple(self._number("<Q") for _ in range(dimensions))
+        weights = math.prod(shape)
         kind, offset = self._number("<I"), self._number("<Q")
+        if self._layout is not None:
+            text = name.decode("utf-8", "replace")
+            if text in self._layout:
+                raise self._unreadable("has two tensors of one name")
+            self._layout[text] = GgufTensor(shape, kind)
         per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
         return offset + -(-weights // per_block) * block_bytes
 

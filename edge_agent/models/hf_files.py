@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
+from edge_agent.models.damage import CHECK_HINT
 
-HINT = "Run `edge-agent models verify`, then pull or convert the model again."
+HINT = CHECK_HINT
 MAX_SMALL_BYTES = 16 * 1024 * 1024
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 
@@ -17,7 +19,15 @@ _MAX_REDIRECTS = 5
 # Smaller than a local chunk: what has arrived before a cut is kept.
 _CHUNK = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_MAX_DESCRIPTION = 1 << 25
 _CAUSES = {401: "refused", 403: "refused", 404: "not_found", 410: "not_found", 416: "bad_range"}
+# What the hub says beside the status, which is 401 for whatever a stranger may not know to exist.
+_HUB_CAUSES = {
+    "RepoNotFound": "not_found",
+    "EntryNotFound": "not_found",
+    "RevisionNotFound": "no_revision",
+    "GatedRepo": "gated",
+}
 
 
 class Hub:
@@ -27,15 +37,39 @@ class Hub:
         chosen = environ.get("HF_ENDPOINT", "").rstrip("/")
         self._endpoint = chosen or default_endpoint
         self._reach = Reach(httpx.URL(self._endpoint), chosen=bool(chosen))
-        self._token = environ.get("HF_TOKEN", "")
+        self._token = environ.get("HF_TOKEN", "").strip()
         self._offline = environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
 
     @contextmanager
     def open(self, source: HubSource, offset: int) -> Iterator[Stream]:
         """The file from `offset` on, or from 0 where the server cannot resume. Blocks. Raises SourceFailed."""
+        with self._opened(f"{source.repo}/resolve/{source.revision}/{source.path}", offset) as stream:
+            yield stream
+
+    def describe(self, repo: str, revision: str) -> dict[str, Any]:
+        """What the hub says of a repository: "sha", the commit, and "siblings", its files with sizes and digests.
+
+        The answer is not checked beyond being an object of at most 32 MB. Blocks. Raises SourceFailed.
+        """
+        said = bytearray()
+        with self._opened(f"api/models/{repo}/revision/{revision}?blobs=true", 0) as stream:
+            for chunk in stream.chunks:
+                said += chunk
+                if len(said) > _MAX_DESCRIPTION:
+                    raise SourceFailed("too_big")
+        try:
+            description = json.loads(said)
+        except (ValueError, RecursionError) as error:
+            raise SourceFailed("unreadable") from error
+        if not isinstance(description, dict):
+            raise SourceFailed("unreadable")
+        return description
+
+    @contextmanager
+    def _opened(self, path: str, offset: int) -> Iterator[Stream]:
         if self._offline:
             raise SourceFailed("offline")
-        url = httpx.URL(f"{self._endpoint}/{source.repo}/resolve/{source.revision}/{source.path}")
+        url = httpx.URL(f"{self._endpoint}/{path}")
         with httpx.Client(timeout=_TIMEOUT, follow_redirects=False) as http:
             response = self._get(http, url, offset)
             try:
@@ -57,7 +91,7 @@ class Hub:
             response.close()
             try:
                 url = url.join(response.headers["location"])
-            except httpx.InvalidURL as error:
+            except (httpx.InvalidURL, KeyError) as error:
                 raise SourceFailed("bad_redirect") from error
         raise SourceFailed("bad_redirect")
 
@@ -84,7 +118,8 @@ def _start(response: httpx.Response, offset: int) -> int:
         if found is None or int(found[1]) != offset:
             raise SourceFailed("bad_range")
         return offset
-    raise SourceFailed(_CAUSES.get(response.status_code, "server_error"))
+    cause = _CAUSES.get(response.status_code, "server_error")
+    raise SourceFailed(_HUB_CAUSES.get(response.headers.get("x-error-code", ""), cause))
 
 
 def _body(response: httpx.Response) -> Iterator[bytes]:

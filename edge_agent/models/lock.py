@@ -12,11 +12,13 @@ from pathlib import Path
 from cloud_bridge.protocol.problems import Unavailable
 
 if sys.platform == "win32":
-    from edge_agent.models.lock_windows import try_lock
+    from edge_agent.models import lock_windows as system
 else:
-    from edge_agent.models.lock_posix import try_lock
+    from edge_agent.models import lock_posix as system
 
-_POLL_S = 0.1
+POLL_S = 0.1
+
+try_lock = system.try_lock
 
 
 @contextmanager
@@ -26,20 +28,28 @@ def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     The system lets go of the lock when its process dies. The file stays: removing it would race.
     Raises Unavailable code "models_folder_not_writable".
     """
+    descriptor = open_lock(path)
+    try:
+        if not try_lock(descriptor):
+            waiting()
+            while not try_lock(descriptor):
+                time.sleep(POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of the lock file, made where it is missing; what is written to it is appended.
+
+    Raises Unavailable code "models_folder_not_writable".
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o644)
     except OSError as error:
         raise Unavailable(
             f"The models folder {path.parent} cannot be written.",
             code="models_folder_not_writable",
             hint="Give yourself the right to write there, or set EDGE_AGENT_HOME.",
         ) from error
-    try:
-        if not try_lock(descriptor):
-            waiting()
-            while not try_lock(descriptor):
-                time.sleep(_POLL_S)
-        yield
-    finally:
-        os.close(descriptor)

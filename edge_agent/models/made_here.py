@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
+from edge_agent.models.damage import damaged_here, remake_hint
 from edge_agent.models.manifest import Manifest, ModelFile, parse, plain
 
 MANIFEST_NAME = "manifest.json"
@@ -86,12 +87,12 @@ class MadeHere:
         folder = self._root / name
         try:
             if folder.is_symlink():
-                return damaged(name, "is a link to another folder", "unsafe_path")
+                return damaged_here(name, "is a link to another folder", "unsafe_path")
             manifest = parse(_document(folder / MANIFEST_NAME, name), f"{plain(name)}/{MANIFEST_NAME}")
             self._check_id(manifest, name)
         except Broken as problem:
             if problem.code == "bad_manifest":
-                return Broken(problem.message, code=problem.code, hint=_hint(name), param=problem.param)
+                return Broken(problem.message, code=problem.code, hint=remake_hint(name), param=problem.param)
             return problem
         return manifest
 
@@ -106,20 +107,11 @@ class MadeHere:
 
     def _check_id(self, manifest: Manifest, name: str) -> None:
         if manifest.made is None:
-            raise damaged(name, "does not say how it was made", "bad_manifest")
+            raise damaged_here(name, "does not say how it was made", "bad_manifest")
         if manifest.id != name:
-            raise damaged(name, f"calls itself {manifest.id} in its manifest.json", "bad_manifest")
+            raise damaged_here(name, f"calls itself {manifest.id} in its manifest.json", "bad_manifest")
         if name in self._reserved:
-            raise damaged(name, "has the id of a model of the catalog", "model_id_taken")
-
-
-def damaged(name: str, what: str, code: str) -> Broken:
-    """The model `name`, which was made here, is not as its manifest says."""
-    return Broken(f"The model {plain(name)} {what}.", code=code, hint=_hint(name))
-
-
-def _hint(name: str) -> str:
-    return f"Remove it with `edge-agent models rm {plain(name)}`, and make it again with edge-quantize."
+            raise damaged_here(name, "has the id of a model of the catalog", "model_id_taken")
 
 
 def _document(path: Path, name: str) -> Mapping[str, Any]:
@@ -132,7 +124,7 @@ def _document(path: Path, name: str) -> Mapping[str, Any]:
         if not isinstance(document, dict):
             raise TypeError  # noqa: TRY301
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise damaged(name, f"has a {MANIFEST_NAME} that cannot be read", "bad_manifest") from error
+        raise damaged_here(name, f"has a {MANIFEST_NAME} that cannot be read", "bad_manifest") from error
     return document
 
 
@@ -143,13 +135,15 @@ def _check_file(folder: Path, file: ModelFile, name: str) -> None:
             path /= part
             state = path.lstat()
             if stat.S_ISLNK(state.st_mode):
-                raise damaged(name, f"has a link in place of {file.path}", "unsafe_path")
+                raise damaged_here(name, f"has a link in place of {file.path}", "unsafe_path")
     except OSError as error:
-        raise damaged(name, f"has no file {file.path}", "model_file_missing") from error
+        raise damaged_here(name, f"has no file {file.path}", "model_file_missing") from error
     if not stat.S_ISREG(state.st_mode):
-        raise damaged(name, f"has no file {file.path}", "model_file_missing")
+        raise damaged_here(name, f"has no file {file.path}", "model_file_missing")
     if state.st_size < file.size:
-        raise damaged(name, f"is cut short: {file.path} has {state.st_size} of {file.size} bytes", "model_truncated")
+        raise damaged_here(
+            name, f"is cut short: {file.path} has {state.st_size} of {file.size} bytes", "model_truncated"
+        )
     if state.st_size > file.size:
         extra = state.st_size - file.size
-        raise damaged(name, f"is damaged: {file.path} has {extra} bytes too many", "model_corrupt")
+        raise damaged_here(name, f"is damaged: {file.path} has {extra} bytes too many", "model_corrupt")

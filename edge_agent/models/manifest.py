@@ -7,6 +7,7 @@ One form for the catalog's models and for those made on this machine. Validated 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -20,11 +21,15 @@ _STRICT = ConfigDict(extra="forbid")
 SCHEMA: Final = 1
 """The version of this form. An edge-agent refuses what a newer one wrote."""
 
-ModelKind = Literal["llm", "encoder", "token_classifier", "ner_pipeline", "head"]
+ModelKind = Literal["llm", "adapter", "encoder", "token_classifier", "ner_pipeline", "head"]
 ModelFormat = Literal["gguf", "onnx", "mlx", "spacy", "safetensors"]
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*$", max_length=100)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_relative)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# A perplexity is at most e to the power of 64.
+Positive = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # Shown on terminals: no control characters, which could rewrite what is on them.
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=2000)]
 
@@ -119,6 +124,46 @@ class MadeFrom:
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
+class Measured:
+    """What a language model that was made here was found to be worth, on the machine that made it.
+
+    Memory in MiB: `ram_mb` is what the daemon reckons with, `peak_ram_mb` what was seen, 0 where it was not run. Speeds
+    in tokens a second, of one request alone; None where the model wrote nothing. `tokens` were scored beside the
+    reference, whose file has `reference_sha256`: the mean Kullback-Leibler divergence of the reference from the model
+    in nats, the share of tokens for which both hold the same one to be the likeliest, the perplexity of the text, and
+    the model's perplexity over the reference's. Each `_error` is a standard error. The tasks' scores are shares of
+    `intents` utterances and of `documents`, None where nothing was asked.
+    """
+
+    size_bytes: Annotated[int, Field(gt=0)]
+    ram_mb: Annotated[int, Field(gt=0, le=2**24)]
+    peak_ram_mb: Annotated[int, Field(ge=0, le=2**24)]
+    prompt_tokens_per_s: Positive | None
+    generation_tokens_per_s: Positive | None
+    kl_divergence: NotNegative
+    kl_divergence_error: NotNegative
+    top1_agreement: Share
+    perplexity: Positive
+    perplexity_error: NotNegative
+    perplexity_ratio: Positive
+    perplexity_ratio_error: NotNegative
+    reference_perplexity: Positive
+    tokens: Annotated[int, Field(gt=0)]
+    intent_accuracy: Share | None
+    reference_intent_accuracy: Share | None
+    intents: Annotated[int, Field(ge=0)]
+    json_validity: Share | None
+    reference_json_validity: Share | None
+    documents: Annotated[int, Field(ge=0)]
+    reference_sha256: Sha256
+    text_sha256: Sha256
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in a manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Made:
     """How a model came to be that was made on this machine: from what, by which command, with which tools."""
 
@@ -126,6 +171,17 @@ class Made:
     command: Text
     tools: dict[Text, Text]
     notes: tuple[Text, ...] = ()
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Adapter:
+    """What a LoRA adapter says of itself: its B·A is multiplied by `scale`; `base` is what it was trained on."""
+
+    rank: Annotated[int, Field(gt=0, le=4096)]
+    scale: Annotated[float, Field(allow_inf_nan=False)]
+    architecture: Text | None = None
+    base: Text | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -149,6 +205,7 @@ class Manifest:
     homepage: Text | None = None
     schema: Literal[1] = SCHEMA
     made: Made | None = None
+    adapter: Adapter | None = None
 
     def __post_init__(self) -> None:
         paths = [file.path for file in self.files]
@@ -156,6 +213,8 @@ class Manifest:
             raise ValueError("files: two files have the same path")
         if self.kind == "llm" and self.context_length is None:
             raise ValueError("context_length: an llm needs one")
+        if (self.kind == "adapter") is not (self.adapter is not None):
+            raise ValueError("adapter: an adapter needs one, and nothing else has one")
         for n, file in enumerate(self.files):
             if self.made is None and not file.sources:
                 raise ValueError(f"files.{n}.sources: a model of the catalog needs at least one")

@@ -11,59 +11,26 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloud_bridge.protocol.problems import Broken, Conflict, NotAllowed, NotFound, Unavailable
+from cloud_bridge.protocol.problems import Broken, NotAllowed, NotFound, Unavailable
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.checked import Checked
+from edge_agent.models.damage import damaged
+from edge_agent.models.disk import check_room, free_disk
 from edge_agent.models.download import Download
-from edge_agent.models.fetch import not_enough_disk
-from edge_agent.models.lock import exclusive
-from edge_agent.models.made_here import MadeHere, damaged
-from edge_agent.models.manifest import BundledSource, Manifest, ModelFile, plain
+from edge_agent.models.entries import Damaged, Entry, Verified
+from edge_agent.models.header_checks import HeaderChecks
+from edge_agent.models.made_here import MadeHere
+from edge_agent.models.manifest import BundledSource, Manifest, ModelFile, ModelKind, plain
 from edge_agent.models.memory import default_budget_mb
+from edge_agent.models.place import Place
 from edge_agent.models.progress import SILENT, Meter, Progress
 
 if TYPE_CHECKING:
     from edge_agent.models.hub import Hub
-
-_SPARE_DISK = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A model of the catalog, or one that was made here; `size_on_disk` in bytes, partial downloads included."""
-
-    manifest: Manifest
-    installed: bool
-    bundled: bool
-    size_on_disk: int
-
-    @property
-    def made_here(self) -> bool:
-        """Whether it was made on this machine, and is not of the catalog."""
-        return self.manifest.made is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Damaged:
-    """A model that was made here and cannot be run; `problem` says why, and what to do. `remove` takes it away."""
-
-    model_id: str
-    problem: Broken
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A model whose every file was read and had the right sha256."""
-
-    model_id: str
-    files: int
-    size: int
 
 
 class ModelStore:
@@ -75,12 +42,13 @@ class ModelStore:
         catalog: Catalog,
         *,
         environ: Mapping[str, str] | None = None,
-        free_disk: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+        free_disk: Callable[[Path], int] = free_disk,
         memory_budget_mb: Callable[[], int] = default_budget_mb,
     ) -> None:
         self.root = root
         self.catalog = catalog
         self._made_here = MadeHere(root, {manifest.id for manifest in catalog.entries})
+        self._headers = HeaderChecks()
         self._environ = os.environ if environ is None else environ
         self._free_disk = free_disk
         self._memory_budget_mb = memory_budget_mb
@@ -94,12 +62,17 @@ class ModelStore:
 
     def list(self) -> Sequence[Entry]:
         """Every model: the catalog's in its order, then those made here. Sizes are compared, contents are not read."""
-        made_here = [found for found in self._made_here.checked().values() if isinstance(found, Manifest)]
+        made_here = [found for found in self._looked_into().values() if isinstance(found, Manifest)]
         return [self._entry(manifest) for manifest in (*self.catalog.entries, *made_here)]
 
     def damaged(self) -> Sequence[Damaged]:
-        """The models made here that `list` leaves out, since they are not what their manifest says."""
-        found = self._made_here.checked()
+        """The models made here that `list` leaves out, and those of the catalog that could not be loaded."""
+        found: dict[str, Manifest | Broken | None] = {
+            m.id: self._headers.problem(m, self._folder(m))
+            for m in self.catalog.entries
+            if _is_whole(m, self._folder(m))
+        }
+        found |= self._looked_into()
         return [Damaged(plain(name), problem) for name, problem in found.items() if isinstance(problem, Broken)]
 
     def find(self, model_id: str) -> Manifest | None:
@@ -136,12 +109,13 @@ class ModelStore:
         file = _named(manifest, name)
         path = self._installed_folder(manifest) / file.path
         if not path.is_file():
-            raise _damaged(manifest, f"has no file {file.path}", "model_file_missing")
+            self._installed_folder(manifest)  # it may have been removed in this moment
+            raise damaged(manifest, f"has no file {file.path}", "model_file_missing")
         size = path.stat().st_size
         if size < file.size:
-            raise _damaged(manifest, f"is cut short: {file.path} has {size} of {file.size} bytes", "model_truncated")
+            raise damaged(manifest, f"is cut short: {file.path} has {size} of {file.size} bytes", "model_truncated")
         if size > file.size:
-            raise _damaged(manifest, f"is damaged: {file.path} has {size - file.size} bytes too many", "model_corrupt")
+            raise damaged(manifest, f"is damaged: {file.path} has {size - file.size} bytes too many", "model_corrupt")
         return path
 
     def pull(self, model_id: str, progress: Progress) -> Path:
@@ -155,26 +129,23 @@ class ModelStore:
         manifest = self.get(model_id)
         bundled = _bundled_folder(manifest, self.catalog.data_dir)
         if bundled is not None or manifest.made is not None:
-            there = bundled or self._own_folder(model_id)
+            there = bundled or self.place(model_id).folder
             self._verify(manifest, there, Meter(progress, manifest.size))
             return there
-        folder = self._own_folder(model_id)
-        with self._locked(model_id, lambda: progress.advance(0, manifest.size, "waiting for another pull")):
-            if folder.is_symlink():
-                raise NotAllowed(
-                    f"{folder} is a link; models are not written through links.",
-                    code="unsafe_path",
-                    hint="Remove the link, or link the whole models folder instead.",
-                )
+        place = self.place(model_id)
+        folder = place.folder
+        with place.changing(lambda: progress.advance(0, manifest.size, "waiting for another pull")):
+            place.check_no_link()
             folder.mkdir(parents=True, exist_ok=True)
             checked = Checked(folder)
             missing = [file for file in manifest.files if not checked.is_whole(file)]
             meter = Meter(progress, manifest.size)
             meter.finish(manifest.size - sum(file.size for file in missing), model_id)
-            wheels = self._wheels_folder(model_id)
-            download = Download(model_id, folder, missing, hub=self._hub, environ=self._environ, wheels_folder=wheels)
-            if missing and self._free_disk(folder) < download.room_needed + _SPARE_DISK:
-                raise not_enough_disk(self.root, download.still_to_come)
+            download = Download(
+                model_id, folder, missing, hub=self._hub, environ=self._environ, wheels_folder=place.wheels
+            )
+            if missing:
+                self.check_room(download.room_needed)
             try:
                 download.fetch(checked, meter)
             finally:
@@ -204,26 +175,32 @@ class ModelStore:
 
         Raises NotFound as `path` does; Conflict code "model_in_use"; NotAllowed code "model_bundled".
         """
-        own = self._own_folder(model_id)
-        if model_id not in self._made_here.found():  # a damaged one may be removed, too
-            manifest = self.get(model_id)
-            if not own.exists() and _bundled_folder(manifest, self.catalog.data_dir) is not None:
-                raise NotAllowed(
-                    f"The model {model_id} is part of edge-agent.", code="model_bundled", hint="It cannot be removed."
-                )
-            self.path(model_id)
-        with self._locked(model_id, lambda: None):
-            freed = sum(_size(path) for path in own.rglob("*"))
-            shutil.rmtree(self._wheels_folder(model_id), ignore_errors=True)
-            try:
-                own.unlink() if own.is_symlink() else shutil.rmtree(own)
-            except PermissionError as error:
-                raise Conflict(
-                    f"The model {model_id} is in use, or not yours.",
-                    code="model_in_use",
-                    hint="Stop the daemon and try again.",
-                ) from error
+        self._check_removable(model_id)
+        place = self.place(model_id)
+        with place.changing(lambda: None):
+            self._check_removable(model_id)  # another may have removed it meanwhile
+            freed = sum(_size(path) for path in place.folder.rglob("*"))
+            place.empty()
+            shutil.rmtree(place.wheels, ignore_errors=True)
         return freed
+
+    def _check_removable(self, model_id: str) -> None:
+        if model_id in self._made_here.found():  # a damaged one may be removed, too
+            return
+        manifest = self.get(model_id)
+        if not self.place(model_id).folder.exists() and _bundled_folder(manifest, self.catalog.data_dir) is not None:
+            raise NotAllowed(
+                f"The model {model_id} is part of edge-agent.", code="model_bundled", hint="It cannot be removed."
+            )
+        self.path(model_id)
+
+    def place(self, model_id: str) -> Place:
+        """Where the model lies or would lie, if it is not a bundled one; looks at nothing."""
+        return Place(self.root, model_id)
+
+    def check_room(self, needed: int) -> None:
+        """Raises Unavailable code "not_enough_disk" unless so many bytes fit, and some more."""
+        check_room(self.root, needed, self._free_disk)
 
     def llms_that_fit(self, ram_budget_mb: int) -> Sequence[Manifest]:
         """Language models within the budget in MiB (0: half of this machine's memory), the best choice first.
@@ -250,9 +227,15 @@ class ModelStore:
 
     def installed_llms(self) -> Sequence[Manifest]:
         """Language models that are installed or were made here, the largest first. Cheap enough for every request."""
-        pulled = [m for m in self.catalog.entries if m.kind == "llm" and _is_whole(m, self._folder(m))]
-        found = [manifest for manifest in (*pulled, *self._made_here.sound()) if manifest.kind == "llm"]
-        return sorted(found, key=lambda manifest: manifest.ram_mb, reverse=True)
+        return sorted(self._installed("llm"), key=lambda manifest: manifest.ram_mb, reverse=True)
+
+    def installed_adapters(self) -> Sequence[Manifest]:
+        """LoRA adapters that are installed, by id. Cheap, too."""
+        return sorted(self._installed("adapter"), key=lambda manifest: manifest.id)
+
+    def _installed(self, kind: ModelKind) -> Sequence[Manifest]:
+        pulled = [m for m in self.catalog.entries if m.kind == kind and _is_whole(m, self._folder(m))]
+        return [*pulled, *(manifest for manifest in self._made_here.sound() if manifest.kind == kind)]
 
     def _best_first(self, llms: Iterable[Manifest], ram_budget_mb: int) -> Sequence[Manifest]:
         budget = ram_budget_mb or self._memory_budget_mb()
@@ -264,24 +247,36 @@ class ModelStore:
         bad: list[str] = []
         for file in manifest.files:
             if not (folder / file.path).is_file():
-                raise _damaged(manifest, f"has no file {file.path}", "model_file_missing")
+                raise damaged(manifest, f"has no file {file.path}", "model_file_missing")
             if not checked.reads_whole(file, partial(meter.partly, what=file.path)):
                 bad.append(file.path)
             meter.finish(file.size, file.path)
-        if folder == self._own_folder(manifest.id):
+        if folder == self.place(manifest.id).folder:
             checked.save()
         if bad:
-            raise _damaged(manifest, f"is damaged: the sha256 of {', '.join(bad)} is wrong", "model_corrupt")
+            raise damaged(manifest, f"is damaged: the sha256 of {', '.join(bad)} is wrong", "model_corrupt")
+        if problem := self._headers.problem(manifest, folder):  # as it was made, and of no use all the same
+            raise problem.with_traceback(None)
         return Verified(manifest.id, len(manifest.files), manifest.size)
+
+    def _looked_into(self) -> Mapping[str, Manifest | Broken]:
+        """The models made here, with what their files' sizes and headers say of them."""
+        found = self._made_here.checked()
+        return {
+            name: self._headers.problem(outcome, self.root / name) or outcome
+            if isinstance(outcome, Manifest)
+            else outcome
+            for name, outcome in found.items()
+        }
 
     def _entry(self, manifest: Manifest) -> Entry:
         folder = self._folder(manifest)
-        own = folder == self._own_folder(manifest.id)
+        own = folder == self.place(manifest.id).folder
         on_disk = sum(_size(path) for path in folder.rglob("*")) if own else manifest.size
         return Entry(manifest, installed=_is_whole(manifest, folder), bundled=not own, size_on_disk=on_disk)
 
     def _folder(self, manifest: Manifest) -> Path:
-        own = self._own_folder(manifest.id)
+        own = self.place(manifest.id).folder
         return own if own.exists() else _bundled_folder(manifest, self.catalog.data_dir) or own
 
     def _installed_folder(self, manifest: Manifest) -> Path:
@@ -294,15 +289,6 @@ class ModelStore:
                 param="model",
             )
         return folder
-
-    def _own_folder(self, model_id: str) -> Path:
-        return self.root / model_id
-
-    def _wheels_folder(self, model_id: str) -> Path:
-        return self.root / f".wheels-{model_id}"
-
-    def _locked(self, model_id: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        return exclusive(self.root / f".{model_id}.lock", waiting)
 
 
 def _bundled_folder(manifest: Manifest, data_dir: Path) -> Path | None:
@@ -318,14 +304,6 @@ def _named(manifest: Manifest, name: str | None) -> ModelFile:
             return file
     raise NotFound(
         f"The model {manifest.id} has no file of that name.", code="unknown_model_file", hint="See its manifest."
-    )
-
-
-def _damaged(manifest: Manifest, what: str, code: str) -> Broken:
-    if manifest.made is not None:
-        return damaged(manifest.id, what, code)
-    return Broken(
-        f"The model {manifest.id} {what}.", code=code, hint=f"Repair it with `edge-agent models pull {manifest.id}`."
     )
 
 

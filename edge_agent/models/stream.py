@@ -11,8 +11,8 @@ CHUNK = 1 << 20
 class SourceFailed(Exception):
     """One source cannot give the file; `cause` is one short word for programs and people, never a body or a URL.
 
-    not_set, offline, unreachable, not_found, refused, server_error, private_address, bad_redirect, bad_range, cut,
-    too_big, wrong_bytes, no_installer, installer_failed, bad_wheel, unreadable
+    not_set, offline, unreachable, not_found, no_revision, gated, refused, server_error, private_address, other_host,
+    bad_redirect, bad_range, cut, too_big, wrong_bytes, no_installer, installer_failed, bad_wheel, unreadable
     """
 
     def __init__(self, cause: str) -> None:

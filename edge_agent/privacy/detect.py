@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, Problem
+from edge_agent.models.in_use import Hold
+from edge_agent.models.place import Place
 from edge_agent.privacy import kinds, names, plain, secrets
 from edge_agent.privacy.spans import Span, resolve, shifted
 
@@ -28,8 +30,8 @@ REMEMBERED_CHARACTERS = 20_000_000
 class Detector:
     """Finds values in text. Blocking (call it in a thread), safe to call from several threads, never online.
 
-    The models are loaded by the first text, or by `warm`. Findings are remembered per window under a
-    hash, so that text which comes again, in a later turn or at the front of a longer one, costs nothing.
+    The models are loaded by the first text, or by `warm`, and are in use from then on. Findings are remembered per
+    window under a hash, so that text which comes again, in a later turn or at the front of a longer one, costs nothing.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Detector:
         self._types = types
         self._lock = threading.Lock()
         self._engine: Any = None
+        self._held: Sequence[Hold] = ()
         self._remembered: OrderedDict[bytes, tuple[int, tuple[Span, ...]]] = OrderedDict()
         self._room = remembered_characters
 
@@ -99,11 +102,14 @@ class Detector:
 
     def _loaded(self) -> Any:
         if self._engine is None:
+            self._held = [Place(folder.parent, folder.name).hold() for folder in self._folders if folder is not None]
             try:
                 from edge_agent.privacy import presidio  # noqa: PLC0415 (takes seconds)
 
                 self._engine = presidio.build(*self._folders)
             except Exception as error:
+                for held in self._held:
+                    held.release()
                 raise privacy_failed("The detector's models cannot be loaded.") from error
         return self._engine
 

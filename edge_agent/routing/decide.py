@@ -145,6 +145,6 @@ def _model_not_found() -> Problem:
     return NotFound(
         "There is no model of that name here.",
         code="model_not_found",
-        hint='Use "auto", "local", "cloud", or an id that this shows: edge-agent models list',
+        hint='Use "auto", "local", "cloud", an id that this shows, or BASE+ADAPTER: edge-agent models list',
         param="model",
     )

@@ -77,7 +77,7 @@ class Pool:
         """
         spec = await asyncio.to_thread(self._spec_for, model_id)
         self._check_fits(spec)
-        handle = PooledRuntime(spec, lease=partial(self._lease, spec), reserve=partial(self._reserve, model_id))
+        handle = PooledRuntime(spec, lease=partial(self._lease, spec), reserve=partial(self._reserve, spec.model_id))
         await handle.ensure_ready()
         return handle
 
@@ -141,21 +141,23 @@ class Pool:
         if self._closed:
             raise stopped()
         resident = self._residents.get(spec.model_id)
-        if resident is None or resident.leaving or resident in self._claimed:
+        if resident is None or resident.leaving or resident in self._claimed or resident.lacks(spec.adapter):
             resident = await self._admitted(spec)
         resident.running += 1
         return resident
 
     async def _admitted(self, spec: ModelSpec) -> Resident:
-        """A place in memory for the model, after all who wait for one already."""
+        """A place in memory for the model and its adapter, after all who wait for one already."""
         try:
             async with asyncio.timeout(self._busy_wait_s), self._making_room:
+                await self._make_room(spec)
                 resident = self._residents.get(spec.model_id)
-                if resident is None or resident.leaving:
-                    await self._make_room(spec)
-                    runtime = self._failed.pop(spec, None) or self._make(spec)
-                    resident = Resident(spec, runtime, self._clock(), self._keep_alive_s)
+                if resident is None:
+                    plain = spec.plain
+                    runtime = self._failed.pop(plain, None) or self._make(plain)
+                    resident = Resident(plain, runtime, self._clock(), self._keep_alive_s)
                     self._residents[spec.model_id] = resident
+                resident.add(spec.adapter)
                 return resident
         except TimeoutError as error:
             raise self._busy() from error
@@ -164,19 +166,25 @@ class Pool:
         """Unload the least recently used idle models until `spec` fits; wait for busy ones.
 
         After a while no new request may use those: otherwise a model that is always at work would never make room.
+        A model that is there and lacks room for an adapter goes last, and comes again with that adapter alone.
         """
         since = self._clock()
         try:
             while not self._closed:
-                if spec.model_id not in self._residents and self._taken_mb() + spec.ram_mb <= self._budget:
+                own = self._residents.get(spec.model_id)
+                needed = self._needed_mb(spec, own)
+                if not (own and own.leaving) and (not needed or self._taken_mb() + needed <= self._budget):
                     return
-                missing = self._staying_mb() + spec.ram_mb - self._budget
-                idle = first_to_go(self._residents.values(), self._clock())
+                missing = self._staying_mb() + needed - self._budget
+                others = [each for each in self._residents.values() if each is not own]
+                idle = first_to_go(others, self._clock()) or (own and first_to_go([own], self._clock()))
                 if missing > 0 and idle is not None:
                     await self._unload(idle)
                     continue
                 if self._clock() - since >= self._patience_s:
-                    self._claimed = to_be_emptied(list(self._residents.values()), missing)
+                    self._claimed = to_be_emptied(others, missing)
+                    if own and sum(each.ram_mb for each in self._claimed) < missing:
+                        self._claimed.add(own)
                 self._changed.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._look_again_s):
@@ -208,19 +216,25 @@ class Pool:
             # A request between two calls may have started it again.
             await resident.runtime.close()
 
+    def _needed_mb(self, spec: ModelSpec, own: Resident | None) -> int:
+        """MiB that are still to be found for `spec`, whose model may be there already as `own`."""
+        if own is None or own.leaving:
+            return spec.whole_mb
+        return spec.adapter.ram_mb if spec.adapter and own.lacks(spec.adapter) else 0
+
     def _taken_mb(self) -> int:
-        return sum(each.spec.ram_mb for each in self._residents.values())
+        return sum(each.ram_mb for each in self._residents.values())
 
     def _staying_mb(self) -> int:
-        return sum(each.spec.ram_mb for each in self._residents.values() if not each.leaving)
+        return sum(each.ram_mb for each in self._residents.values() if not each.leaving)
 
     def _check_fits(self, spec: ModelSpec) -> None:
-        if spec.ram_mb > self._budget:
+        if spec.whole_mb > self._budget:
             raise InvalidRequest(
-                f"{spec.model_id} needs {spec.ram_mb} MiB with a context of {spec.context_length} tokens; "
+                f"{spec.asked_id} needs {spec.whole_mb} MiB with a context of {spec.context_length} tokens; "
                 f"{self._budget} MiB are allowed for models.",
                 code="model_too_large",
-                hint=f"Use a smaller model, or set `models.ram_budget_mb` to {spec.ram_mb} or more.",
+                hint=f"Use a smaller model, or set `models.ram_budget_mb` to {spec.whole_mb} or more.",
                 param="model",
             )
 

@@ -32,8 +32,8 @@ class PooledRuntime:
 
     @property
     def model_id(self) -> str:
-        """See `Runtime`."""
-        return self._spec.model_id
+        """See `Runtime`; `BASE+ADAPTER` where it was asked for so."""
+        return self._spec.asked_id
 
     @property
     def context_length(self) -> int:
@@ -53,7 +53,7 @@ class PooledRuntime:
 
     async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
         """See `Runtime`."""
-        async with self._lease() as runtime, _closing(runtime.generate(conversation)) as events:
+        async with self._lease() as runtime, _closing(runtime.generate(conversation, self._spec.adapter)) as events:
             async for event in events:
                 yield event
 
@@ -70,7 +70,7 @@ class PooledRuntime:
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """See `Runtime`."""
         async with self._lease() as runtime:
-            return await runtime.embed(texts)
+            return await runtime.embed(texts, self._spec.adapter)
 
 
 @asynccontextmanager

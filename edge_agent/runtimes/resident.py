@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from edge_agent.runtimes.runtime import ModelSpec, Runtime
+from edge_agent.runtimes.runtime import AdapterSpec, ModelSpec, Runtime
 
 RESERVED_S = 2.0
 """For whoever had the model loaded: nobody else's model takes its place so soon, unless it was used meanwhile."""
@@ -26,11 +26,15 @@ class LoadedModel:
     running: int
     idle_s: float
     expires_in_s: float | None
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
 class Resident:
-    """`running` counts leases; `leaving` is the task that unloads it. A negative `keep_alive_s` keeps it for ever."""
+    """`running` counts leases; `leaving` is the task that unloads it. A negative `keep_alive_s` keeps it for ever.
+
+    `adapters`: those that were asked for with it, by id; they stay in its memory until it leaves.
+    """
 
     spec: ModelSpec
     runtime: Runtime
@@ -39,6 +43,21 @@ class Resident:
     reserved_until: float = -math.inf
     running: int = 0
     leaving: asyncio.Task[None] | None = None
+    adapters: dict[str, AdapterSpec] = field(default_factory=dict)
+
+    @property
+    def ram_mb(self) -> int:
+        """MiB of the model and its adapters."""
+        return self.spec.ram_mb + sum(adapter.ram_mb for adapter in self.adapters.values())
+
+    def lacks(self, adapter: AdapterSpec | None) -> bool:
+        """Whether there is no room yet for this adapter beside the model."""
+        return adapter is not None and adapter.adapter_id not in self.adapters
+
+    def add(self, adapter: AdapterSpec | None) -> None:
+        """There is room for it now."""
+        if adapter is not None:
+            self.adapters[adapter.adapter_id] = adapter
 
     @property
     def is_idle(self) -> bool:
@@ -55,11 +74,12 @@ class Resident:
         due = now + self.keep_alive_s if self.running and self.keep_alive_s >= 0 else self.due
         return LoadedModel(
             model_id=self.spec.model_id,
-            ram_mb=self.spec.ram_mb,
+            ram_mb=self.ram_mb,
             context_length=self.runtime.context_length,
             running=self.running,
             idle_s=0.0 if self.running else round(max(0.0, now - self.last_used), 1),
             expires_in_s=None if math.isinf(due) else round(max(0.0, due - now), 1),
+            adapters=tuple(self.adapters),
         )
 
 
@@ -80,5 +100,5 @@ def to_be_emptied(residents: Sequence[Resident], missing_mb: int) -> set[Residen
         if missing_mb <= 0:
             break
         chosen.add(each)
-        missing_mb -= each.spec.ram_mb
+        missing_mb -= each.ram_mb
     return chosen

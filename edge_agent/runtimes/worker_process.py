@@ -13,6 +13,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import count
 
 from cloud_bridge.protocol.problems import Broken, Problem, Unavailable
+from edge_agent.models.damage import CHECK_HINT
 from edge_agent.runtimes.runtime import ModelSpec
 from edge_agent.runtimes.worker.frames import Frame, FrameDecoder, FrameError, encode_frame
 from edge_agent.runtimes.worker.problem_frames import problem_from_json
@@ -59,6 +60,7 @@ class WorkerProcess:
             *("--path", str(spec.path), "--format", spec.format, "--context-length", str(spec.context_length)),
             *("--parallel", str(spec.parallel), "--max-waiting", str(spec.max_waiting)),
             *("--threads", str(spec.threads), "--parent", str(os.getpid())),
+            *(("--in-use", str(spec.in_use)) if spec.in_use is not None else ()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -234,7 +236,7 @@ def _unreadable(what: str) -> Broken:
     return Broken(
         f"The model file {what}.",
         code="model_unreadable",
-        hint="Check it with `edge-agent models verify`, then pull it again.",
+        hint=CHECK_HINT,
     )
 
 

@@ -11,7 +11,7 @@ from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.envelope import conversation_to_json, event_from_json
 from cloud_bridge.protocol.events import Event, Finish
 from cloud_bridge.protocol.problems import Unavailable
-from edge_agent.runtimes.runtime import CAPABILITIES, Capabilities, ModelSpec
+from edge_agent.runtimes.runtime import CAPABILITIES, AdapterSpec, Capabilities, ModelSpec
 from edge_agent.runtimes.worker.frames import Frame
 from edge_agent.runtimes.worker_process import SILENCE_S, WorkerProcess, stopped
 
@@ -56,10 +56,10 @@ class WorkerRuntime:
         """See `Runtime`. Joins a start that is under way."""
         await self._ready_worker()
 
-    async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
+    async def generate(self, conversation: Conversation, adapter: AdapterSpec | None = None) -> AsyncIterator[Event]:
         """See `Runtime`."""
         worker = await self._ready_worker()
-        request = {"op": "generate", "conversation": conversation_to_json(conversation)}
+        request = {"op": "generate", "conversation": conversation_to_json(conversation), "adapter": _framed(adapter)}
         async with worker.call(request) as replies:
             async for reply in replies:
                 event = event_from_json(reply["event"])
@@ -78,10 +78,11 @@ class WorkerRuntime:
         """See `Runtime`."""
         return list((await _ask(await self._ready_worker(), {"op": "tokenize", "text": text}))["tokens"])
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], adapter: AdapterSpec | None = None) -> list[list[float]]:
         """See `Runtime`."""
         worker = await self._ready_worker()
-        return [(await _ask(worker, {"op": "embed", "text": text}))["vector"] for text in texts]
+        asked = {"op": "embed", "adapter": _framed(adapter)}
+        return [(await _ask(worker, {**asked, "text": text}))["vector"] for text in texts]
 
     @property
     def capabilities(self) -> Capabilities:
@@ -138,6 +139,13 @@ class WorkerRuntime:
         if self._crashes > 1:
             back_off = _FIRST_BACK_OFF_S * 2 ** min(self._crashes - 2, 16)
             self._not_before = self._clock() + min(back_off, _LONGEST_BACK_OFF_S)
+
+
+def _framed(adapter: AdapterSpec | None) -> Frame | None:
+    if adapter is None:
+        return None
+    in_use = None if adapter.in_use is None else str(adapter.in_use)
+    return {"id": adapter.adapter_id, "path": str(adapter.path), "in_use": in_use}
 
 
 async def _ask(worker: WorkerProcess, frame: Frame) -> Frame:

@@ -53,7 +53,7 @@ def two_models(home: Path) -> tuple[str, str]:
         (folder / model_id).symlink_to(small_models() / model_id)
     (gguf,) = (folder / SMALL_LLM).glob("*.gguf")
     made = subprocess.run(
-        [sys.executable, "-m", "quantize.cli", str(gguf), "--to", "gguf", "--type", "Q8_0", "--json"],
+        [sys.executable, "-m", "quantize.cli", str(gguf), "--to", "gguf", "--type", "Q8_0", "--no-judge", "--json"],
         env={**_environ(), "EDGE_AGENT_HOME": str(home)},
         capture_output=True,
         text=True,

@@ -51,6 +51,24 @@ def test_a_model_that_was_made_here_is_one_like_the_others(store: ModelStore) ->
     assert caught.value.code == "unknown_model"
 
 
+@pytest.mark.parametrize("content", [b"no model", CONTENT[:24].replace(b"GGUF", b"GGML"), CONTENT[:20], b"GGUF" * 99])
+def test_a_gguf_that_cannot_be_read_is_told_though_it_is_as_it_was_made(store: ModelStore, content: bytes) -> None:
+    make_here(store.root, "mine", {"weights.gguf": content})
+    make_here(store.root, "good")
+    (told,) = store.damaged()
+    assert told.model_id == "mine"
+    assert told.problem.code in {"model_unreadable", "model_truncated"}
+    assert "weights.gguf" in told.problem.message
+    assert "edge-agent models rm mine" in told.problem.hint
+    assert "mine" not in _listed(store)
+    with pytest.raises(Broken) as caught:
+        store.verify("mine")
+    assert "edge-agent models rm mine" in caught.value.hint
+    make_here(store.root, "mine", {"weights.gguf": CONTENT})
+    assert store.damaged() == []
+    assert "mine" in _listed(store)
+
+
 def test_a_flipped_byte_is_found(store: ModelStore) -> None:
     folder = make_here(store.root, "mine")
     (folder / "weights.gguf").write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))

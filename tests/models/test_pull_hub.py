@@ -10,11 +10,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cloud_bridge.protocol.problems import Unavailable
+from edge_agent.models.addresses import Reach
 from edge_agent.models.catalog import Catalog
+from edge_agent.models.disk import disk_errors
+from edge_agent.models.progress import SILENT
 from edge_agent.models.store import ModelStore
+from edge_agent.models.stream import SourceFailed
 from tests.models.toys import CONTENT, FILE_SOURCE, HUB_PATH, HUB_SOURCE, LoopbackHub, Recorder, catalog_text
 
 StoreOf = Callable[..., ModelStore]
@@ -113,9 +118,16 @@ def test_the_token_goes_to_the_hub_and_not_where_it_redirects(
 @pytest.mark.parametrize(
     ("location", "cause"),
     [
-        ("http://169.254.169.254/latest/meta-data", "private_address"),
-        ("http://[::ffff:169.254.169.254]/", "private_address"),
+        ("http://169.254.169.254/latest/meta-data", "other_host"),
+        ("http://[::ffff:169.254.169.254]/", "other_host"),
+        ("http://localhost:1/x", "other_host"),
+        ("http://127.0.0.1.example.org/x", "other_host"),
+        ("http://127.0.0.1@example.org/x", "other_host"),
+        ("//example.org/x", "other_host"),
         ("ftp://127.0.0.1/x", "bad_redirect"),
+        ("file:///etc/passwd", "bad_redirect"),
+        ("http://127.0.0.1:99999/", "bad_redirect"),
+        ("http://127.0.0.1:x/", "cut"),
         (HUB_PATH, "bad_redirect"),
     ],
 )
@@ -125,6 +137,36 @@ def test_a_redirect_that_leads_astray_is_refused(
     hub.redirects[HUB_PATH] = location
     with pytest.raises(Unavailable, match=cause):
         store_of([HUB_SOURCE], {"HF_ENDPOINT": hub.url}).pull("toy", Recorder())
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("https://hub.example/x", None),
+        ("https://cdn.hub.example/x", None),
+        ("https://storage.hf.co/x", None),
+        ("https://hub.example.evil/x", "other_host"),
+        ("https://evilhf.co/x", "other_host"),
+        ("https://evil-hub.example/x", "other_host"),
+        ("http://hub.example/x", "bad_redirect"),
+    ],
+)
+def test_only_the_hub_and_its_own_storage_may_be_led_to(url: str, cause: str | None) -> None:
+    reach = Reach(httpx.URL("https://hub.example"), chosen=False, unreachable={httpx.URL(url).host})
+    with pytest.raises(SourceFailed) as caught:
+        reach.check(httpx.URL(url))
+    assert caught.value.cause == (cause or "unreachable")  # which is looked up last, so that nothing is asked here
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "[::1]", "[fe80::1]",  # noqa: S104
+     "[fd00::1]", "[::ffff:10.1.2.3]", "[64:ff9b::a01:203]", "[2002:a01:203::1]", "2130706433", "0x7f.1", "127.1"],
+)  # fmt: skip
+def test_no_spelling_of_a_private_address_is_reached(address: str) -> None:
+    with pytest.raises(SourceFailed) as caught:
+        Reach(httpx.URL(f"https://{address}"), chosen=False).check(httpx.URL(f"https://{address}/x"))
+    assert caught.value.cause in {"private_address", "unreachable"}
 
 
 def test_a_private_address_is_refused_unless_the_user_chose_it(hub: LoopbackHub, store_of: StoreOf) -> None:
@@ -177,18 +219,37 @@ def test_two_pulls_at_once_fetch_once(hub: LoopbackHub, store_of: StoreOf) -> No
     assert stores[0].file("toy").read_bytes() == CONTENT
 
 
+PULL = (
+    "import sys; from pathlib import Path; from edge_agent.models.catalog import Catalog\n"
+    "from edge_agent.models.store import ModelStore; from edge_agent.models.progress import SILENT\n"
+    "ModelStore(Path(sys.argv[1]) / 'models', Catalog.load(Path(sys.argv[1]) / 'data')).pull('toy', SILENT)\n"
+)
+
+
+@pytest.mark.slow
+def test_two_processes_that_pull_at_once_fetch_once(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.files[HUB_PATH], hub.hold = CONTENT, threading.Event()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "catalog.toml").write_text(catalog_text(CONTENT, hub.url), encoding="utf-8")
+    environ = {**os.environ, "HF_ENDPOINT": hub.url}
+    children = [subprocess.Popen([sys.executable, "-c", PULL, str(tmp_path)], env=environ) for _ in range(3)]
+    deadline = time.monotonic() + 30
+    while not hub.requests and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)  # the others come to the lock in the meantime, or find the work done
+    hub.hold.set()
+    assert [child.wait(30) for child in children] == [0, 0, 0]
+    assert len(hub.requests) == 1
+    ModelStore(tmp_path / "models", Catalog.load(tmp_path / "data")).verify("toy")
+
+
 @pytest.mark.slow
 def test_a_pull_killed_in_another_process_frees_its_lock_and_is_resumed(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.files[HUB_PATH], hub.pause = CONTENT, threading.Event()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "catalog.toml").write_text(catalog_text(CONTENT, hub.url), encoding="utf-8")
     environ = {**os.environ, "HF_ENDPOINT": hub.url}
-    program = (
-        "import sys; from pathlib import Path; from edge_agent.models.catalog import Catalog\n"
-        "from edge_agent.models.store import ModelStore; from edge_agent.models.progress import SILENT\n"
-        "ModelStore(Path(sys.argv[1]) / 'models', Catalog.load(Path(sys.argv[1]) / 'data')).pull('toy', SILENT)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], env=environ)
+    child = subprocess.Popen([sys.executable, "-c", PULL, str(tmp_path)], env=environ)
     while not any(path.stat().st_size for path in (tmp_path / "models").glob("toy/*.part")):
         assert child.poll() is None
         time.sleep(0.05)
@@ -208,3 +269,27 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(hub: Loopba
     assert caught.value.code == "not_enough_disk"
     assert "EDGE_AGENT_HOME" in caught.value.hint
     assert hub.requests == []
+
+
+def test_room_is_needed_only_for_what_is_still_to_come(hub: LoopbackHub, store_of: StoreOf) -> None:
+    spare = 64 * 2**20
+    hub.files[HUB_PATH] = CONTENT
+    with pytest.raises(Unavailable) as caught:
+        store_of([HUB_SOURCE], {"HF_ENDPOINT": hub.url}, free_disk=lambda _: spare + len(CONTENT) - 1).pull(
+            "toy", SILENT
+        )
+    assert caught.value.code == "not_enough_disk"
+    hub.cut_after = 100_000
+    with pytest.raises(Unavailable, match="cut"):
+        store_of([HUB_SOURCE], {"HF_ENDPOINT": hub.url}, free_disk=lambda _: spare + len(CONTENT)).pull("toy", SILENT)
+    hub.cut_after = None
+    left = store_of([HUB_SOURCE], {"HF_ENDPOINT": hub.url}, free_disk=lambda _: spare + len(CONTENT) - 100_000)
+    left.pull("toy", SILENT)
+    left.verify("toy")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_disk_that_becomes_full_while_it_is_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable) as caught, disk_errors(tmp_path), Path("/dev/full").open("wb", buffering=0) as full:
+        full.write(b"x")
+    assert caught.value.code == "not_enough_disk"

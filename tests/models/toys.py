@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import struct
 import threading
 import zipfile
 from contextlib import suppress
@@ -13,7 +14,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-CONTENT = random.Random(7).randbytes(1_000_000)  # noqa: S311  any bytes do
+CONTENT = b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + random.Random(7).randbytes(999_976)  # noqa: S311  any bytes do
+"""A GGUF of no tensors: what is looked at of it is whole, and it cannot be run."""
+
 HUB_PATH = "/someone/something/resolve/abc/weights.bin"
 HUB_SOURCE = {"kind": "hub", "repo": "someone/something", "revision": "abc", "path": "weights.bin"}
 FILE_SOURCE = {"kind": "file", "folder_env": "EDGE_AGENT_MIRROR"}

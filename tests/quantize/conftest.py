@@ -11,7 +11,9 @@ import pytest
 from quantize_command import Run
 
 from edge_agent.models.catalog import Catalog
+from edge_agent.models.progress import SILENT
 from edge_agent.models.store import ModelStore
+from quantize import importance
 
 
 @pytest.fixture
@@ -36,3 +38,13 @@ def edge_quantize(tmp_path: Path, home: Path) -> Run:
 def smollm2(models_home: Path) -> Path:
     """SmolLM2-135M, a GGUF of type Q4_1."""
     return ModelStore(models_home, Catalog.load()).file("smollm2-135m-instruct-q4_1")
+
+
+@pytest.fixture(scope="session")
+def small_matrix(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2's importance matrix from a tenth of the bundled text: in seconds, and nearly as good."""
+    folder = tmp_path_factory.mktemp("matrix")
+    text = folder / "text.txt"
+    text.write_text(importance.BUNDLED_TEXT.read_text("utf-8")[:5200], "utf-8")
+    importance.compute(smollm2, folder / "imatrix.gguf", SILENT, text)
+    return folder / "imatrix.gguf"

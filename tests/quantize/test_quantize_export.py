@@ -71,7 +71,7 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("type_name", ["int8", "int4"])
 def test_a_language_model_goes_from_gguf_to_onnx(edge_quantize: Run, smollm2: Path, type_name: str) -> None:
-    made = made_by(edge_quantize(smollm2, "--to", "onnx", "--type", type_name, "--json"))
+    made = made_by(edge_quantize(smollm2, "--to", "onnx", "--type", type_name, "--no-judge", "--json"))
     assert (made["kind"], made["licence"], made["context_length"]) == ("llm", "Apache-2.0", 8192)
     folder = Path(made["folder"])
     assert _next_word(folder, "The capital of France is") == " Paris"
@@ -101,5 +101,5 @@ def test_an_architecture_nobody_can_export_is_refused(edge_quantize: Run, minilm
 
 def test_a_language_model_goes_from_gguf_to_mlx(edge_quantize: Run, smollm2: Path) -> None:
     pytest.importorskip("mlx_lm", reason="the mlx extra is not installed here")
-    made = made_by(edge_quantize(smollm2, "--to", "mlx", "--type", "8bit", "--json"))
+    made = made_by(edge_quantize(smollm2, "--to", "mlx", "--type", "8bit", "--no-judge", "--json"))
     assert "model.safetensors" in {file["path"] for file in made["files"]}

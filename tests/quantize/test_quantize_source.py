@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from pydantic import TypeAdapter
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
 from edge_agent.models.manifest import ModelId, RelativePath, parse
+from edge_agent.models.safetensors_header import safetensors_header
 from quantize import export_environment, gguf, manifest, mlx, onnx, source
 from quantize.artifact import building, check_space
 
@@ -32,9 +35,17 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
-def _safetensors() -> bytes:
-    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+def _safetensors(name: str = "w", **changes: object) -> bytes:
+    tensor = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16], **changes}
+    header = json.dumps({"__metadata__": {"format": "pt"}, name: tensor}).encode()
     return len(header).to_bytes(8, "little") + header + bytes(16)
+
+
+def _sharded(folder: Path, weight_map: object) -> None:
+    (folder / "model.safetensors").unlink()
+    for n, name in enumerate(("a", "b"), 1):
+        (folder / f"model-0000{n}-of-00002.safetensors").write_bytes(_safetensors(name))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
 def _gguf(path: Path) -> Path:
@@ -89,12 +100,16 @@ def test_odd_names_become_plain_ones(name: str, expected: str) -> None:
     assert manifest.artifact_id(source.Source(Path("nowhere") / name, ()), "F16") == expected
 
 
+def _written(made: Path, found: source.Source, what: manifest.Made) -> dict[str, Any]:
+    return manifest.write(made, found, what, described=found.described(), options=(), measured=None)
+
+
 def test_what_is_written_is_what_models_reads(folder: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
     made.mkdir()
     for name in ("added.json", "model.safetensors", "tokenizer.json"):
         (made / name).write_bytes(b"{}")
-    written = manifest.write(made, source.find(str(folder)), manifest.Made("llm", "mlx", "4bit", {"mlx": "1"}))
+    written = _written(made, source.find(str(folder)), manifest.Made("llm", "mlx", "4bit", {"mlx": "1"}))
     assert json.loads((made / "manifest.json").read_text()) == written
     read = parse(written, "made")
     assert [file.path for file in read.files] == ["model.safetensors", "added.json", "tokenizer.json"]
@@ -113,7 +128,7 @@ def test_the_makers_are_named_however_often_a_model_is_converted(folder: Path, t
         made.mkdir()
         for needed in ("config.json", "tokenizer.json", "model.safetensors"):
             (made / needed).write_bytes((folder / needed).read_bytes())
-        written = manifest.write(made, source.find(str(folder)), manifest.Made("llm", "mlx", "8bit", {"mlx": "1"}))
+        written = _written(made, source.find(str(folder)), manifest.Made("llm", "mlx", "8bit", {"mlx": "1"}))
         assert written["attribution"] == "The makers; converted here with edge-quantize"
         assert written["licence"] == "MIT"
         folder = made
@@ -124,7 +139,7 @@ def test_a_file_that_no_manifest_may_name_is_refused(folder: Path, tmp_path: Pat
     made.mkdir()
     (made / "odd name.bin").write_bytes(b"x")
     with pytest.raises(Broken, match=r"files\.0\.path"):
-        manifest.write(made, source.find(str(folder)), manifest.Made("llm", "onnx", "int8", {}))
+        _written(made, source.find(str(folder)), manifest.Made("llm", "onnx", "int8", {}))
     assert not (made / "manifest.json").exists()
 
 
@@ -159,10 +174,18 @@ def test_what_a_folder_lacks_is_named(folder: Path, missing: str) -> None:
     ("weights", "code"),
     [
         (_safetensors()[:-1], "model_truncated"),
-        (_safetensors()[:30], "model_unreadable"),
+        (_safetensors()[:30], "model_truncated"),
         (b"", "model_unreadable"),
         ((10).to_bytes(8, "little") + b"[1, 2, 33]", "model_unreadable"),
         (b"\xff" * 100, "model_unreadable"),
+        (_safetensors() + b"more", "model_unreadable"),
+        (_safetensors(dtype="F16"), "model_unreadable"),
+        (_safetensors(dtype="F7"), "model_unreadable"),
+        (_safetensors(shape=[5]), "model_unreadable"),
+        (_safetensors(shape=[-2, -2]), "model_unreadable"),
+        (_safetensors(shape=[True, 4]), "model_unreadable"),
+        (_safetensors(data_offsets=[4, 20]), "model_unreadable"),
+        (_safetensors(data_offsets=[16, 0]), "model_unreadable"),
     ],
 )
 def test_damaged_safetensors_are_told_apart(folder: Path, weights: bytes, code: str) -> None:
@@ -171,6 +194,95 @@ def test_damaged_safetensors_are_told_apart(folder: Path, weights: bytes, code: 
         source.find(str(folder))
     assert caught.value.code == code
     assert "sha256" in caught.value.hint
+
+
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+
+
+def test_the_shards_that_the_index_names_are_the_source(folder: Path) -> None:
+    _sharded(folder, {"a": FIRST, "b": SECOND})
+    (folder / "consolidated.safetensors").write_bytes(b"the same once more")
+    found = source.find(str(folder))
+    assert [file.name for file in found.files] == [FIRST, SECOND, "config.json", "tokenizer.json"]
+    assert {name: tensor.numbers for name, tensor in found.tensors().items()} == {"a": 4, "b": 4}
+    assert found.plain_bytes == 32
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "code"),
+    [
+        ({"a": FIRST, "b": "model-00003-of-00003.safetensors"}, "model_file_missing"),
+        ({"a": FIRST, "b": FIRST}, "model_file_missing"),
+        ({"a": "../Some-Model/" + FIRST}, "unsafe_path"),
+        ({"a": "/etc/passwd"}, "unsafe_path"),
+        ({"a": "config.json"}, "unsafe_path"),
+        ({"a": "a\0.safetensors"}, "unsafe_path"),
+        ({"a": 7}, "model_unreadable"),
+        ([], "model_unreadable"),
+        ({}, "model_unreadable"),
+    ],
+)
+def test_an_index_that_disagrees_with_the_folder_is_refused(folder: Path, weight_map: object, code: str) -> None:
+    _sharded(folder, weight_map)
+    with pytest.raises(Problem) as caught:
+        source.find(str(folder))
+    assert caught.value.code == code
+
+
+def test_a_missing_shard_is_named_even_without_an_index(folder: Path) -> None:
+    _sharded(folder, {})
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / FIRST).unlink()
+    with pytest.raises(Broken, match=FIRST) as caught:
+        source.find(str(folder))
+    assert caught.value.code == "model_file_missing"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")
+def test_links_to_nothing_and_pipes_are_no_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    for make in (
+        lambda: weights.symlink_to("nowhere"),
+        lambda: weights.symlink_to(weights),
+        lambda: os.mkfifo(weights),
+    ):
+        make()
+        with pytest.raises(InvalidRequest, match="safetensors"):
+            source.find(str(folder))
+        weights.unlink()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_weights_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    for whole in (content, len(content).to_bytes(8, "little") + content):
+        path.write_bytes(whole)
+        try:
+            safetensors_header(path)
+        except Broken as problem:
+            assert problem.code in {"model_unreadable", "model_truncated"}  # noqa: PT017  # both are right
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "", '"text"'])
+def test_a_config_that_is_no_object_is_refused(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(Broken, match="config") as caught:
+        source.find(str(folder))
+    assert caught.value.code == "model_unreadable"
+
+
+def test_how_much_disk_dequantizing_needs_is_known_before(models_home: Path) -> None:
+    (smollm2,) = (models_home / "smollm2-135m-instruct-q4_1").glob("*.gguf")
+    assert source.find(str(smollm2)).plain_bytes == 4 * 134_515_008
+
+
+def test_a_gguf_that_is_cut_is_refused(tmp_path: Path) -> None:
+    path = _gguf(tmp_path / "m.gguf")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(Broken) as caught:
+        source.find(str(path))
+    assert caught.value.code == "model_truncated"
 
 
 def test_the_licence_comes_from_the_model_card(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,10 @@ VOCABULARY = SmallVocabulary()
 
 
 class ScriptedDecoder:
-    """Stands for a language model; checks what every real decoder relies on. Text repeats itself, so drafts happen."""
+    """Stands for a language model; checks what every real decoder relies on. Text repeats itself, so drafts happen.
+
+    `turns` are the adapters of all evaluations.
+    """
 
     vocabulary = VOCABULARY
 
@@ -29,8 +33,13 @@ class ScriptedDecoder:
         self._tokens: list[list[int]] = [[] for _ in range(sequences)]
         self._cells: list[list[int]] = [[] for _ in range(sequences)]
         self._next_cell = 0
+        self._adapters: list[str | None] = [None] * sequences
+        self.turns: list[str | None] = []
 
-    def evaluate(self, spans: Sequence[Span]) -> list[Logits]:
+    def load_adapter(self, name: str, path: Path) -> None:
+        """Any name will do."""
+
+    def evaluate(self, spans: Sequence[Span], adapter: str | None = None) -> list[Logits]:
         assert sum(len(span.tokens) for span in spans) <= STEP_TOKENS
         assert sum(span.wanted for span in spans) <= self.sequences + DRAFTED_TOKENS
         assert len({span.sequence for span in spans}) == len(spans)
@@ -40,25 +49,30 @@ class ScriptedDecoder:
             raise NoRoomError
         self.evaluations += 1
         self.busiest = max(self.busiest, len(spans))
-        return [self._append(span) for span in spans]
+        self.turns.append(adapter)
+        return [self._append(span, adapter) for span in spans]
 
-    def _append(self, span: Span) -> Logits:
+    def _append(self, span: Span, adapter: str | None) -> Logits:
         tokens, cells = self._tokens[span.sequence], self._cells[span.sequence]
         assert span.start == len(tokens)
         assert 0 <= span.wanted <= len(span.tokens) > 0
+        if not tokens:
+            self._adapters[span.sequence] = adapter
+        assert self._adapters[span.sequence] == adapter
         rows = []
         for token in span.tokens:
             tokens.append(token)
             cells.append(self._next_cell)
             self._next_cell += 1
-            rows.append(self._logits(tokens))
+            rows.append(self._logits(tokens, adapter))
         assert len(tokens) <= self.context_length
         wanted = rows[len(rows) - span.wanted :]
         return np.array(wanted, np.float32).reshape(span.wanted, VOCABULARY.size)
 
-    def _logits(self, tokens: Sequence[int]) -> Logits:
+    def _logits(self, tokens: Sequence[int], adapter: str | None) -> Logits:
         """Mostly by the last two tokens, a little by all."""
-        near, far = (np.random.default_rng(zlib.crc32(repr(part).encode())) for part in (tokens[-2:], tokens))
+        name = adapter or ""
+        near, far = (np.random.default_rng(zlib.crc32(f"{name}{part}".encode())) for part in (tokens[-2:], tokens))
         found = near.normal(size=VOCABULARY.size) * 3 + far.normal(size=VOCABULARY.size) * 0.3
         return found.astype(np.float32)
 
@@ -72,10 +86,11 @@ class ScriptedDecoder:
     def share(self, source: int, target: int, length: int) -> None:
         assert not self._tokens[target]
         assert length <= len(self._tokens[source])
+        self._adapters[target] = self._adapters[source]
         self._tokens[target] = self._tokens[source][:length]
         self._cells[target] = self._cells[source][:length]
 
-    def embed(self, tokens: Sequence[int]) -> Logits:
+    def embed(self, tokens: Sequence[int], adapter: str | None = None) -> Logits:
         raise NotImplementedError
 
     def close(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event, Finish, TextDelta
 from cloud_bridge.protocol.problems import Broken, NotFound
 from edge_agent.runtimes.pool import Pool
-from edge_agent.runtimes.runtime import Capabilities, ModelSpec
+from edge_agent.runtimes.runtime import AdapterSpec, Capabilities, ModelSpec
 from tests.runtimes.asking import spec
 
 
@@ -42,7 +43,7 @@ class Staged:
         await self.loads.wait()
         self.is_up = True
 
-    async def generate(self, conversation: Conversation) -> AsyncIterator[Event]:
+    async def generate(self, conversation: Conversation, adapter: AdapterSpec | None = None) -> AsyncIterator[Event]:
         self.is_up = True
         yield TextDelta("a")
         await self.go.wait()
@@ -54,7 +55,7 @@ class Staged:
     async def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], adapter: AdapterSpec | None = None) -> list[list[float]]:
         return [[1.0] for _ in texts]
 
     @property
@@ -83,6 +84,7 @@ class Stage:
         self.slow: set[str] = set()
         self.log: list[str] = []
         self.made: dict[str, Staged] = {}
+        self.adapters = {"x": 10, "y": 15}
         self.sizes = {"a": 40, "b": 40, "c": 40, "big": 90, "huge": 101}
         self.slept: asyncio.Queue[float] = asyncio.Queue()
         self.wake = asyncio.Semaphore(0)
@@ -93,10 +95,14 @@ class Stage:
         )  # fmt: skip
 
     def _spec(self, model_id: str) -> ModelSpec:
-        if model_id not in self.sizes:
+        base, _, adapter = model_id.partition("+")
+        if base not in self.sizes:
             raise NotFound("no such model", code="unknown_model")
         self.asked.append(model_id)
-        return spec(Path("unused"), model_id=model_id, context_length=100, ram_mb=self.sizes[model_id])
+        found = spec(Path("unused"), model_id=base, context_length=100, ram_mb=self.sizes[base])
+        if not adapter:
+            return found
+        return replace(found, adapter=AdapterSpec(adapter, Path("unused"), self.adapters[adapter]))
 
     def _make(self, found: ModelSpec) -> Staged:
         self.log.append(f"+{found.model_id}")

@@ -43,7 +43,9 @@ class Run:
         self.failed: dict[int, Problem] = {}
         self.engine = Engine(decoder, max_waiting=max_waiting, fail=self.failed.__setitem__)
 
-    def submit(self, task_id: int, prompt: Sequence[int], schema: Any = None, **settings: Any) -> None:
+    def submit(
+        self, task_id: int, prompt: Sequence[int], schema: Any = None, *, adapter: str | None = None, **settings: Any
+    ) -> None:
         asked = Conversation(
             (Message("user", (Text("x"),)),),
             response_format=ResponseFormat() if schema is None else ResponseFormat("json_schema", schema=schema),
@@ -58,6 +60,7 @@ class Run:
                 format=form,
                 constraint=None if form.grammar is None else CONSTRAINTS.constraint(form.grammar),
                 emit=self.events[task_id].append,
+                adapter=adapter,
             )
         )
 
@@ -89,7 +92,7 @@ def roomy(context_length: int = 400) -> ScriptedDecoder:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_in_any_company_and_out_of_memory_an_answer_is_what_it_would_be_alone(seed):
-    """Prefixes shared, drafts dropped, answers sent back to the queue, requests given up: none of it shows."""
+    """Prefixes shared, drafts dropped, answers sent back to the queue, adapters, requests given up: nothing shows."""
     dice = random.Random(seed)  # noqa: S311 - a test's dice
     length = dice.choice([40, 80, 200])
     decoder = ScriptedDecoder(
@@ -108,6 +111,7 @@ def test_in_any_company_and_out_of_memory_an_answer_is_what_it_would_be_alone(se
             "max_tokens": dice.choice([None, 1, 5, 30]),
             "n": dice.choice([1, 1, 2, 3]),
             "frequency_penalty": dice.choice([0, 0, 0.5]),
+            "adapter": dice.choice([None, None, "pirate", "poet"]) if seed % 2 else None,
         }
         tasks.append((task_id, prompt, settings))
     together, cancelled, waiting = Run(decoder), set(), list(tasks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,11 +121,19 @@ class Decoder(Protocol):
         """Whether `share` works, and `forget` from a position within a sequence."""
         ...
 
-    def evaluate(self, spans: Sequence[Span]) -> list[Logits]:
+    def load_adapter(self, name: str, path: Path) -> None:
+        """Make the LoRA adapter whose main file is `path` known as `name`; one that is known stays as it is.
+
+        Raises InvalidRequest code "adapter_unsupported" | "adapter_mismatch", Broken code "model_file_missing" |
+        "model_truncated" | "model_unreadable"; nothing has changed then.
+        """
+        ...
+
+    def evaluate(self, spans: Sequence[Span], adapter: str | None = None) -> list[Logits]:
         """Append each span's tokens to its sequence: one array a span, of shape (wanted, vocabulary size).
 
         No two spans are of one sequence; `STEP_TOKENS` and `DRAFTED_TOKENS` bound them all. The arrays are valid until
-        the next call, and may be written to.
+        the next call, and may be written to. `adapter` was loaded, and all that the sequences hold was made with it.
         Raises NoRoomError, and RuntimeError where the memory cannot be trusted any more.
         """
         ...
@@ -137,7 +146,7 @@ class Decoder(Protocol):
         """Let `target`, which is empty, begin with the first `length` cells of `source`."""
         ...
 
-    def embed(self, tokens: Sequence[int]) -> Logits:
+    def embed(self, tokens: Sequence[int], adapter: str | None = None) -> Logits:
         """One vector for a text, not normalised, shape (dimensions,); the sequences stay as they are.
 
         Raises InvalidRequest code "unsupported_locally" where the model gives none.

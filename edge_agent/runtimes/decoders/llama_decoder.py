@@ -16,7 +16,9 @@ from llama_cpp import llama_cpp as native
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest
 from edge_agent.models import gguf_header
+from edge_agent.models.damage import CHECK_HINT
 from edge_agent.runtimes.decoders.decoder import DRAFTED_TOKENS, STEP_TOKENS, Logits, NoRoomError, Span
+from edge_agent.runtimes.decoders.llama_adapters import LlamaAdapters
 from edge_agent.runtimes.decoders.llama_vocabulary import LlamaVocabulary
 
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
@@ -48,7 +50,7 @@ def open_llama_decoder(path: Path, *, context_length: int, sequences: int, threa
         raise Broken(
             "The model file could not be read by llama.cpp.",
             code="model_unreadable",
-            hint="Check it with `edge-agent models verify`, then pull it again.",
+            hint=CHECK_HINT,
         )
     length = min(context_length, native.llama_model_n_ctx_train(model))
     if length < 1:
@@ -57,13 +59,13 @@ def open_llama_decoder(path: Path, *, context_length: int, sequences: int, threa
             code="model_unreadable",
             hint="Check the context length in the model's manifest and in its file.",
         )
-    return LlamaDecoder(model, context_length=length, sequences=sequences, threads=threads)
+    return LlamaDecoder(model, path, context_length=length, sequences=sequences, threads=threads)
 
 
 class LlamaDecoder:
     """See `Decoder`. Owns the native model and its context."""
 
-    def __init__(self, model: Any, *, context_length: int, sequences: int, threads: int) -> None:
+    def __init__(self, model: Any, path: Path, *, context_length: int, sequences: int, threads: int) -> None:
         self._model = model
         self._threads = threads
         self.vocabulary = LlamaVocabulary(model)
@@ -85,10 +87,16 @@ class LlamaDecoder:
         self._memory = native.llama_get_memory(self._context)
         self.cells: int = native.llama_n_ctx(self._context)
         self._batch = native.llama_batch_init(STEP_TOKENS, 0, 1)
+        self._adapters = LlamaAdapters(model, path)
 
-    def evaluate(self, spans: Sequence[Span]) -> list[Logits]:
+    def load_adapter(self, name: str, path: Path) -> None:
+        """See `Decoder`."""
+        self._adapters.load(name, path)
+
+    def evaluate(self, spans: Sequence[Span], adapter: str | None = None) -> list[Logits]:
         """See `Decoder`. At most `STEP_TOKENS` tokens in all."""
         firsts = self._fill(spans)
+        self._adapters.use(self._context, adapter)
         outcome = native.llama_decode(self._context, self._batch)
         if outcome == _NO_ROOM:
             raise NoRoomError
@@ -104,7 +112,7 @@ class LlamaDecoder:
         """See `Decoder`. Nothing is copied: the cells belong to both."""
         native.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
-    def embed(self, tokens: Sequence[int]) -> Logits:
+    def embed(self, tokens: Sequence[int], adapter: str | None = None) -> Logits:
         """See `Decoder`. The model's own way of pooling, or the mean; reads its first 2,048 tokens."""
         if not native.llama_model_has_decoder(self._model) and native.llama_model_has_encoder(self._model):
             raise InvalidRequest(
@@ -115,7 +123,7 @@ class LlamaDecoder:
             )
         kept = list(tokens[: min(_EMBEDDED_TOKENS, self.context_length)])
         for pooling in (native.LLAMA_POOLING_TYPE_UNSPECIFIED, native.LLAMA_POOLING_TYPE_MEAN):
-            found = self._pooled(kept, pooling)
+            found = self._pooled(kept, pooling, adapter)
             if found is not None:
                 return found
         raise RuntimeError("llama.cpp pools nothing")
@@ -154,7 +162,7 @@ class LlamaDecoder:
             raise RuntimeError(f"token {first} of the batch has no logits")
         return np.ctypeslib.as_array(pointer, shape=(wanted, self.vocabulary.size))
 
-    def _pooled(self, tokens: Sequence[int], pooling: int) -> Logits | None:
+    def _pooled(self, tokens: Sequence[int], pooling: int, adapter: str | None) -> Logits | None:
         """The text's vector, None where the model has no pooling of its own and none was named."""
         params = native.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = max(len(tokens), _FEWEST_CELLS)
@@ -166,6 +174,7 @@ class LlamaDecoder:
         try:
             if native.llama_pooling_type(context) == native.LLAMA_POOLING_TYPE_NONE:
                 return None
+            self._adapters.use(context, adapter)
             array = (native.llama_token * len(tokens))(*tokens)
             if native.llama_decode(context, native.llama_batch_get_one(array, len(tokens))) != 0:
                 raise RuntimeError("llama_decode failed for an embedding")

@@ -22,6 +22,7 @@ from edge_agent.models.hf_files import HINT
 from edge_agent.runtimes.decoders import mlx_folder
 from edge_agent.runtimes.decoders.decoder import STEP_TOKENS, Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
+from edge_agent.runtimes.decoders.mlx_adapters import MlxAdapters
 
 _EMBEDDED_TOKENS = 2048
 _STEPS_BETWEEN_CLEARING = 256
@@ -86,14 +87,20 @@ class MlxDecoder:
         self._owners: Counter[int] = Counter()
         self._names = count()
         self._steps = 0
+        self._adapters = MlxAdapters(model)
 
-    def evaluate(self, spans: Sequence[Span]) -> list[Logits]:
+    def load_adapter(self, name: str, path: Path) -> None:
+        """See `Decoder`."""
+        self._adapters.load(name, path)
+
+    def evaluate(self, spans: Sequence[Span], adapter: str | None = None) -> list[Logits]:
         """See `Decoder`. Raises ValueError where a span is not one that continues its sequence."""
         for span in spans:
             self._check(span)
         if len({span.sequence for span in spans}) != len(spans):
             raise ValueError("two spans are of one sequence")
         self._check_room(sum(len(span.tokens) for span in spans))
+        self._adapters.use(adapter)
         try:
             wanted = [self._extend(span) for span in spans]
             states = [layer.state for span in spans for layer in self._sequences[span.sequence].layers]
@@ -138,10 +145,11 @@ class MlxDecoder:
         taken.cells = given.cells[:length]
         self._owners.update(taken.cells)
 
-    def embed(self, tokens: Sequence[int]) -> Logits:
+    def embed(self, tokens: Sequence[int], adapter: str | None = None) -> Logits:
         """See `Decoder`. The mean of the last hidden states; reads the first 2,048 tokens."""
         kept = list(tokens[: min(_EMBEDDED_TOKENS, self.context_length)])
         self._check_tokens(kept)
+        self._adapters.use(adapter)
         # Where a model reads pictures, too, its language model is a part of it.
         inner = getattr(getattr(self._model, "language_model", self._model), "model", None)
         if not callable(inner):
@@ -162,6 +170,7 @@ class MlxDecoder:
     def close(self) -> None:
         """See `Decoder`."""
         self._sequences.clear()
+        self._adapters.close()
         self._model = None
         gc.collect()
         self._mx.clear_cache()

@@ -32,7 +32,7 @@ def check(path: Path) -> HfConfig:
         if Path(name).name != name or not (folder / name).is_file():
             raise unreadable(folder / INDEX_FILE, "names weights outside its own folder, or weights that are missing")
     for file in weights:
-        _check_weights(file)
+        check_weights(file)
     return config
 
 
@@ -64,8 +64,11 @@ def _indexed(path: Path) -> list[str]:
     return sorted(set(names.values()))
 
 
-def _check_weights(path: Path) -> None:
-    """The safetensors library checks that the header's places cover the file exactly, and each fits its shape."""
+def check_weights(path: Path) -> None:
+    """Raises Broken where MLX may not read this file: code "model_truncated" | "model_unreadable".
+
+    The safetensors library checks that the header's places cover the file exactly, and each fits its shape.
+    """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415  # comes with the mlx extra
 
     if path.resolve().parent != path.parent.resolve() or not path.is_file():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.hf_files import unreadable
+from edge_agent.models.lora_facts import unsupported_by_onnx
 from edge_agent.runtimes.decoders.decoder import Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
 from edge_agent.runtimes.decoders.onnx_caches import Step, caches_for
@@ -63,7 +64,11 @@ class OnnxDecoder:
         self._writing, self._reading = RunOptions(), RunOptions()
         self._reading.add_run_config_entry(*_SHRINK)
 
-    def evaluate(self, spans: Sequence[Span]) -> list[Logits]:
+    def load_adapter(self, name: str, path: Path) -> None:  # noqa: ARG002 - the protocol's
+        """See `Decoder`: always refused, as a graph's weights are what they are."""
+        raise unsupported_by_onnx()
+
+    def evaluate(self, spans: Sequence[Span], adapter: str | None = None) -> list[Logits]:  # noqa: ARG002 - as above
         """See `Decoder`. Raises ValueError where a span is not one that continues its sequence."""
         self._check(spans)
         by_sequence = {span.sequence: span for span in spans}
@@ -106,7 +111,7 @@ class OnnxDecoder:
         self._cells[target] = self._cells[source][:length]
         self._owners.update(self._cells[target])
 
-    def embed(self, tokens: Sequence[int]) -> Logits:  # noqa: ARG002 - the protocol's
+    def embed(self, tokens: Sequence[int], adapter: str | None = None) -> Logits:  # noqa: ARG002 - the protocol's
         """See `Decoder`: always refused, as the graphs of language models give logits only."""
         raise InvalidRequest(
             "This model's ONNX graph gives no embeddings.",

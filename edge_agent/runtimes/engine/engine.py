@@ -2,7 +2,8 @@
 
 One thread owns an engine. Each step carries one token of every answer that is being written, with a draft of what
 may follow where that pays, and a piece of the prompts that are still being read, so a long prompt slows the others
-down and never stops them.
+down and never stops them. An adapter changes the whole model for a step: where requests want different ones, their
+steps take turns.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edge_agent.runtimes.engine.slots import Slot, place
 from edge_agent.runtimes.engine.step import Part, Step, draft
 from edge_agent.runtimes.engine.task import Answer, Task
 from edge_agent.runtimes.engine.token_sampler import token_logprob
+from edge_agent.runtimes.engine.turns import Turns
 
 _GROWTH_RESERVE = 64
 _QUEUE_RETRY_S = 5.0
@@ -47,6 +49,7 @@ class Engine:
         self._max_waiting = max_waiting
         self._fail = fail
         self._pace = Pace(clock)
+        self._turns = Turns()
         self._slots = [Slot(sequence) for sequence in range(decoder.sequences)]
         self._waiting: deque[Answer] = deque()
         self._running: list[Answer] = []
@@ -81,7 +84,7 @@ class Engine:
             return
         try:
             with self._pace.timing(step.read):
-                found = self._decoder.evaluate([part.span for part in step.parts])
+                found = self._decoder.evaluate([part.span for part in step.parts], step.adapter)
         except NoRoomError:
             self._make_room()
             return
@@ -105,7 +108,7 @@ class Engine:
             if self._has_to_wait_for_its_prompt(answer):
                 held.append(answer)
                 continue
-            placement = place(self._slots, answer.tokens) if self._has_cells_for(answer) else None
+            placement = place(self._slots, answer.tokens, answer.task.adapter) if self._has_cells_for(answer) else None
             if placement is None:
                 held.append(answer)
                 break
@@ -130,6 +133,7 @@ class Engine:
             self._decoder.forget(slot.sequence)
             shared = 0
         slot.is_busy = True
+        slot.adapter = answer.task.adapter
         slot.tokens, slot.cells = answer.tokens, shared
         answer.slot = slot
         self._running.append(answer)
@@ -143,18 +147,19 @@ class Engine:
 
     def _next_step(self) -> Step:
         """One token of each answer that is being written, drafts, then as much of the prompts as there is time for."""
-        step = Step()
-        writing = [answer for answer in self._running if answer.missing == 1]
+        running = self._turns.next(self._running)
+        step = Step(running[0].task.adapter if running else None)
+        writing = [answer for answer in running if answer.missing == 1]
         for answer in writing:
-            step.write(
-                answer, draft(answer, DRAFTED_TOKENS - step.drafted, self._decoder, alone=len(self._running) == 1)
-            )
-        reading = sorted((each for each in self._running if each.missing > 1), key=lambda each: each.missing)
+            step.write(answer, draft(answer, DRAFTED_TOKENS - step.drafted, self._decoder, alone=len(running) == 1))
+        reading = sorted((each for each in running if each.missing > 1), key=lambda each: each.missing)
         written = sum(len(part.span.tokens) for part in step.parts)
         if any(answer.task.is_reproducible for answer in reading):
             budget = FIRST
         else:
-            budget = min(self._pace.prompt_tokens(beside_answers=bool(writing)), STEP_TOKENS - written)
+            # Answers with another adapter wait for this step, too.
+            beside = any(answer.missing == 1 for answer in self._running)
+            budget = min(self._pace.prompt_tokens(beside_answers=beside), STEP_TOKENS - written)
         for left, answer in zip(range(len(reading), 0, -1), reading, strict=True):
             # The shortest first, each with an equal share at most of what is left: a long prompt holds nobody up.
             size = min(answer.missing, max(1, budget // left))

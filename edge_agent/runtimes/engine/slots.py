@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A sequence of the model's memory. It holds cells for the first `cells` of `tokens`."""
+    """A sequence of the model's memory. It holds cells for the first `cells` of `tokens`, made with `adapter`."""
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
     cells: int = 0
     is_busy: bool = False
     last_used: int = 0
+    adapter: str | None = None
 
-    def shares(self, prompt: Sequence[int]) -> int:
-        """How many of a prompt's first tokens have cells here."""
-        return min(common_prefix(self.tokens, prompt), self.cells)
+    def shares(self, prompt: Sequence[int], adapter: str | None = None) -> int:
+        """How many of a prompt's first tokens have cells here: none where those were made with another adapter."""
+        return 0 if adapter != self.adapter else min(common_prefix(self.tokens, prompt), self.cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Placement:
     shared: int
 
 
-def place(slots: Sequence[Slot], prompt: Sequence[int]) -> Placement | None:
+def place(slots: Sequence[Slot], prompt: Sequence[int], adapter: str | None = None) -> Placement | None:
     """The best place for a prompt, None where all slots are busy.
 
     At least the prompt's last token stays to be evaluated, since its logits are needed.
@@ -38,8 +39,8 @@ def place(slots: Sequence[Slot], prompt: Sequence[int]) -> Placement | None:
     free = [slot for slot in slots if not slot.is_busy]
     if not free:
         return None
-    source = max(slots, key=lambda slot: (slot.shares(prompt), not slot.is_busy))
-    shared = min(source.shares(prompt), len(prompt) - 1)
+    source = max(slots, key=lambda slot: (slot.shares(prompt, adapter), not slot.is_busy))
+    shared = min(source.shares(prompt, adapter), len(prompt) - 1)
     oldest = min(free, key=lambda slot: (bool(slot.cells), slot.last_used))
     if shared == 0:
         return Placement(oldest, oldest, 0)

@@ -34,6 +34,7 @@ class Draft:
 class Step:
     """All parts of one evaluation; `read` counts its prompt tokens, `drafted` its drafted ones."""
 
+    adapter: str | None = None
     parts: list[Part] = field(default_factory=list)
     read: int = 0
     drafted: int = 0

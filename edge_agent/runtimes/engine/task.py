@@ -53,6 +53,8 @@ class Answer:
 class Task:
     """A request. `emit` gets its events: those of the first answer as they are, of others as `OtherChoice`.
 
+    `adapter`: the decoder's name of the LoRA adapter that all of it is computed with, None for the plain model.
+
     The one plain `Finish` comes last, when all answers are there, with the usage of all.
     """
 
@@ -63,6 +65,7 @@ class Task:
     format: AnswerFormat
     constraint: Constraint | None
     emit: Emit
+    adapter: str | None = None
     prompt_tokens: int = field(init=False)
     answers: list[Answer] = field(init=False)
 

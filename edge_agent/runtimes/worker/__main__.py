@@ -1,7 +1,8 @@
 """A model's own process: loads one model and answers requests that come in as frames on stdin.
 
-    in   {"op": "generate" | "count", "id", "conversation"}   {"op": "tokenize" | "embed", "id", "text"}
-         {"op": "cancel", "id"}   {"op": "ping", "id"}
+    in   {"op": "generate", "id", "conversation", "adapter"}   {"op": "embed", "id", "text", "adapter"}
+         {"op": "count", "id", "conversation"}   {"op": "tokenize", "id", "text"}   {"op": "cancel" | "ping", "id"}
+         where "adapter" is null or {"id", "path", "in_use"}
     out  {"ready": {...}} or {"fatal": problem}, then {"id", "event"}, {"id", "tokens"}, {"id", "vector"},
          {"id", "pong"}, {"id", "error": problem}
 
@@ -18,13 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
-from cloud_bridge.protocol.problems import Broken, Problem
+from cloud_bridge.protocol.problems import Broken, NotFound, Problem
+from edge_agent.models.in_use import Hold, hold
 from edge_agent.runtimes.chat.chat_template import CHATML, ChatTemplate
 from edge_agent.runtimes.chat.prompt import Prompter
 from edge_agent.runtimes.chat.tool_styles import tool_style
 from edge_agent.runtimes.decoders.decoder import Decoder, Vocabulary
 from edge_agent.runtimes.engine.engine import Engine
 from edge_agent.runtimes.worker import lifeline
+from edge_agent.runtimes.worker.adapters import LoadedAdapters
 from edge_agent.runtimes.worker.problem_frames import problem_to_json
 from edge_agent.runtimes.worker.reader import FrameWriter, Order, Reader
 from edge_agent.runtimes.worker.threads import compute_threads
@@ -48,6 +51,16 @@ def _open(options: argparse.Namespace, threads: int) -> Decoder:
             from edge_agent.runtimes.decoders.mlx_decoder import open_mlx_decoder  # noqa: PLC0415
 
             return open_mlx_decoder(path, context_length=length, sequences=sequences)
+
+
+def _hold(options: argparse.Namespace) -> Hold:
+    """Keeps the model's files where they are."""
+    held = hold(options.in_use, told=options.parent) if options.in_use is not None else Hold(None)
+    if not options.path.parent.is_dir():  # removed before this could be said
+        raise NotFound(
+            "The model was removed.", code="model_not_installed", hint="See `edge-agent models list`.", param="model"
+        )
+    return held
 
 
 def _prompter(vocabulary: Vocabulary) -> Prompter:
@@ -78,7 +91,7 @@ def _serve(options: argparse.Namespace, incoming: int, writer: FrameWriter) -> N
 
     engine = Engine(decoder, max_waiting=options.max_waiting, fail=fail)
     orders: SimpleQueue[Order] = SimpleQueue()
-    reader = Reader(prompter, decoder, orders, writer)
+    reader = Reader(prompter, decoder, LoadedAdapters(decoder, options.parent), orders, writer)
     ready = {"context_length": decoder.context_length, "threads": threads}
     writer.send({"ready": ready})
     threading.Thread(target=_or_die, args=(lambda: reader.run(incoming),), name="reader", daemon=True).start()
@@ -120,6 +133,7 @@ def main() -> None:
     parser.add_argument("--max-waiting", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--in-use", type=Path)
     options = parser.parse_args()
     lifeline.die_with(options.parent)
     incoming, outgoing = _own_pipes()
@@ -127,7 +141,8 @@ def main() -> None:
 
     def serve() -> None:
         try:
-            _serve(options, incoming, writer)
+            with _hold(options):
+                _serve(options, incoming, writer)
         except Problem as problem:
             writer.send({"fatal": problem_to_json(problem)})
             os._exit(1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem, Unavailable
+from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem, Unavailable
 from edge_agent.runtimes.worker.frames import Frame
 
-_KINDS: dict[str, type[Problem]] = {kind.__name__: kind for kind in (InvalidRequest, Unavailable, Broken)}
+_KINDS: dict[str, type[Problem]] = {kind.__name__: kind for kind in (InvalidRequest, NotFound, Unavailable, Broken)}
 
 
 def problem_to_json(problem: Problem) -> Frame:

@@ -8,6 +8,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -22,6 +23,7 @@ from edge_agent.runtimes.decoders.decoder import Decoder
 from edge_agent.runtimes.engine.engine import Engine, unforeseen
 from edge_agent.runtimes.engine.sampling import checked_settings
 from edge_agent.runtimes.engine.task import Task
+from edge_agent.runtimes.worker.adapters import LoadedAdapters
 from edge_agent.runtimes.worker.frames import Frame, FrameDecoder, encode_frame
 from edge_agent.runtimes.worker.problem_frames import problem_to_json
 
@@ -63,9 +65,17 @@ class FrameWriter:
 class Reader:
     """Turns frames into orders for the engine, in a thread of its own."""
 
-    def __init__(self, prompter: Prompter, decoder: Decoder, orders: SimpleQueue[Order], writer: FrameWriter) -> None:
+    def __init__(
+        self,
+        prompter: Prompter,
+        decoder: Decoder,
+        adapters: LoadedAdapters,
+        orders: SimpleQueue[Order],
+        writer: FrameWriter,
+    ) -> None:
         self._prompter = prompter
         self._decoder = decoder
+        self._adapters = adapters
         self._constraints = Constraints(decoder.vocabulary)
         self._orders = orders
         self._writer = writer
@@ -92,10 +102,10 @@ class Reader:
                 case "ping":
                     self._writer.send({"id": call_id, "pong": True})
                 case "embed":
-                    self._embed(call_id, self._plain(frame["text"], add_special=True))
+                    self._embed(call_id, self._plain(frame["text"], add_special=True), frame.get("adapter"))
                 case _:
                     task = self._task(call_id, conversation_from_json(frame["conversation"]))
-                    self._orders.put(lambda engine: engine.submit(task))
+                    self._orders.put(partial(self._submit, task, frame.get("adapter")))
         except Problem as problem:
             self._writer.send({"id": call_id, "error": problem_to_json(problem)})
         except Exception as error:  # noqa: BLE001 - one request may fail; the others' answers must not go with it
@@ -113,16 +123,26 @@ class Reader:
     def _plain(self, text: str, *, add_special: bool = False) -> list[int]:
         return self._decoder.vocabulary.tokenize(text, add_special=add_special, parse_special=False)
 
-    def _embed(self, call_id: int, tokens: Sequence[int]) -> None:
+    def _submit(self, task: Task, asked: Frame | None, engine: Engine) -> None:
+        """The engine's thread owns the decoder, and what is loaded into it."""
+        try:
+            task.adapter = self._adapters.ensure(asked)
+        except Problem as problem:
+            self._writer.hold({"id": task.task_id, "error": problem_to_json(problem)})
+        else:
+            engine.submit(task)
+
+    def _embed(self, call_id: int, tokens: Sequence[int], asked: Frame | None) -> None:
         if not tokens:
             raise _empty("input")
         if len(tokens) > self._decoder.context_length:
             raise _too_long(len(tokens), self._decoder.context_length, "input")
 
         def order(_engine: Engine) -> None:
-            """The engine's thread owns the decoder."""
+            """As `_submit`."""
             try:
-                vector = [float(number) for number in self._decoder.embed(tokens)]
+                adapter = self._adapters.ensure(asked)
+                vector = [float(number) for number in self._decoder.embed(tokens, adapter)]
             except Problem as problem:
                 self._writer.hold({"id": call_id, "error": problem_to_json(problem)})
             else:

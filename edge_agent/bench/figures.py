@@ -185,6 +185,7 @@ async def _memory(pids: Callable[[], set[int]], figures: Measured) -> AsyncItera
     try:
         yield
         figures.resident_mb = _resident_mb(pids())
+        figures.peak_mb = max(figures.peak_mb, figures.resident_mb)
     finally:
         ended.set()
         watching.join()

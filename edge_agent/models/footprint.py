@@ -185,17 +185,20 @@ class _Dimensions:
 
 def _of_onnx(path: Path) -> Footprint:
     """ONNX Runtime keeps a rearranged copy of most weights, computes in 32 bits, and in every step writes new keys and
-    values beside the old ones, into blocks that leave gaps.
+    values beside the old ones, into blocks that leave gaps; a graph with fused attention keeps one copy in one piece.
     """
     weights = hf_folder.onnx_bytes(path)
     config = HfConfig.read(path.parent)
     libraries = _ONNX_PROCESS + _TOKENIZER_EXPANSION * hf_folder.tokenizer_bytes(path.parent)
+    token_bytes = _kept_numbers(config) * 4
+    # Weights in a file of their own are mapped and rearranged one by one.
+    is_one_file = path.stat().st_size > weights // 2
     return Footprint(
         fixed=libraries + weights * 37 // 20 + 2 * ONNX_READ_TOKENS * config.vocabulary * 4,
-        per_token=5 * _kept_numbers(config) * 4,
+        per_token=token_bytes * 5 // 4 if hf_folder.has_fused_attention(path) else 5 * token_bytes,
         per_sequence=config.vocabulary * 4,
         context_length=config.context_length or _ANY_CONTEXT,
-        loading=libraries + 4 * weights + _ONNX_LOADING,
+        loading=libraries + 4 * weights + _ONNX_LOADING if is_one_file else 0,
     )
 
 

@@ -15,6 +15,7 @@ _SAFETENSORS = "model*.safetensors"
 _MAX_HEADER_BYTES = 100 * 2**20
 """The safetensors format's own limit."""
 
+_GRAPH_BYTES = 4 * 2**20
 _FLOAT_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 _NOT_WEIGHTS = frozenset({".json", ".jinja", ".md", ".txt", ".model", ".py", ".onnx", ".gguf", ".safetensors", ".part"})
 
@@ -31,6 +32,15 @@ def tokenizer_bytes(folder: Path) -> int:
     """The size of the tokenizer's file, 0 where there is none."""
     path = folder / TOKENIZER_FILE
     return path.stat().st_size if path.is_file() else 0
+
+
+def has_fused_attention(path: Path) -> bool:
+    """Whether an ONNX decoder's attention is one operator with a cache that grows in place.
+
+    In a graph's file the nodes come before the weights.
+    """
+    with path.open("rb") as opened:
+        return b"GroupQueryAttention" in opened.read(_GRAPH_BYTES)
 
 
 def onnx_bytes(path: Path) -> int:

@@ -18,8 +18,11 @@ LENGTH = 256
 FALLBACK_BITS = 6
 """Of the embeddings, which GPTQ cannot change, as mlx-lm chooses them."""
 HEAD_BITS = 8
-CPU_PASSAGES = 8
-"""A CPU reads some tens of tokens a second with SmolLM2, and less with anything larger."""
+CPU_PASSAGES = {"awq": 1, "dwq": 16, "gptq": 8}
+"""The most that each method that reads any reads on a CPU: with SmolLM2 that takes minutes, eight for AWQ's one."""
+
+_AWQ_STEPS = 10
+"""Of the search for scales: half of mlx-lm's own number, in half the time."""
 
 Learned = tuple[Any, dict[str, Any]]
 """The model, and what its config says of how it is quantized."""
@@ -37,8 +40,8 @@ class TooShortError(Exception):
         self.tokens = tokens
 
 
-def passages_of(text: Path, tokenizer: Path) -> Any:
-    """Passages from all over the text, of shape (passages, LENGTH): on a CPU not more than CPU_PASSAGES.
+def passages_of(text: Path, tokenizer: Path, most: int) -> Any:
+    """Passages from all over the text, of shape (passages, LENGTH): on a CPU `most` at most.
 
     Raises TooShortError where the text has not one.
     """
@@ -49,9 +52,9 @@ def passages_of(text: Path, tokenizer: Path) -> Any:
     if not count:
         raise TooShortError(len(ids))
     passages = mx.array(ids[: count * LENGTH]).reshape(count, LENGTH)
-    if mx.default_device() == mx.gpu or count <= CPU_PASSAGES:
+    if mx.default_device() == mx.gpu or count <= most:
         return passages
-    return passages[mx.arange(CPU_PASSAGES) * count // CPU_PASSAGES]
+    return passages[mx.arange(most) * count // most]
 
 
 def by_activations(model: Any, config: dict[str, Any], tokens: Any, bits: int, group_size: int) -> Learned:
@@ -60,7 +63,14 @@ def by_activations(model: Any, config: dict[str, Any], tokens: Any, bits: int, g
     if known is None:
         raise UnsupportedError(f"AWQ is not known for {config['model_type']} models")
     awq.awq_quantize(
-        model, tokens, known, group_size=group_size, bits=bits, embed_group_size=32, embed_bits=FALLBACK_BITS, n_grid=10
+        model,
+        tokens,
+        known,
+        group_size=group_size,
+        bits=bits,
+        embed_group_size=32,
+        embed_bits=FALLBACK_BITS,
+        n_grid=_AWQ_STEPS,
     )
     return model, awq.update_config(model, {})["quantization"]
 
@@ -130,5 +140,3 @@ METHODS: dict[str, Callable[..., Learned]] = {
     "gptq": by_hessians,
     "minmax": by_extremes,
 }
-READERS = frozenset({"awq", "dwq", "gptq"})
-"""Those that read passages."""

@@ -68,7 +68,7 @@ def main(plain: str, made: str, recipe: dict[str, Any], text: str) -> None:
         else:
             # The methods need the precision, and a CPU multiplies numbers of 32 bits fastest.
             _cast(model, mx.float32)
-            model, config = _learned(model, config, recipe, lambda: _passages(Path(text), Path(plain)))
+            model, config = _learned(model, config, recipe, lambda most: _passages(Path(text), Path(plain), most))
         whole = _check_fits(model)
     except mlx_learned.TooShortError as error:
         say(failure="calibration_too_short", tokens=error.tokens, needed=mlx_learned.LENGTH)
@@ -101,17 +101,18 @@ def _rounded(model: Any, config: dict[str, Any], recipe: dict[str, Any]) -> tupl
 
 
 def _learned(
-    model: Any, config: dict[str, Any], recipe: dict[str, Any], passages: Callable[[], Any]
+    model: Any, config: dict[str, Any], recipe: dict[str, Any], passages: Callable[[int], Any]
 ) -> tuple[Any, dict[str, Any]]:
     method = recipe["method"]
-    read = passages() if method in mlx_learned.READERS else None
+    most = mlx_learned.CPU_PASSAGES.get(method)
+    read = passages(most) if most else None
     say(step="quantizing")
     model, how = mlx_learned.METHODS[method](model, config, read, recipe["bits"], recipe["group_size"])
     return model, {**config, "quantization": how, "quantization_config": how}
 
 
-def _passages(text: Path, plain: Path) -> Any:
-    found = mlx_learned.passages_of(text, plain / "tokenizer.json")
+def _passages(text: Path, plain: Path, most: int) -> Any:
+    found = mlx_learned.passages_of(text, plain / "tokenizer.json", most)
     say(tokens=found.size)
     return found
 

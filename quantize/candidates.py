@@ -11,7 +11,7 @@ from cloud_bridge.protocol.problems import InvalidRequest
 DEFAULTS = {
     "gguf": ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K"),
     "onnx": ("int8", "int4-hqq", "int4"),
-    "mlx": ("8bit", "6bit", "5bit", "4bit", "mixed_3_6", "3bit"),
+    "mlx": ("8bit", "6bit", "4bit-minmax", "4bit", "mixed_3_6", "3bit"),
 }
 """What is tried where no types are named: of each number of bits the type that costs least."""
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound
 from edge_agent.models import gguf_header, lora, lora_mlx
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.hf_files import text_of
 from edge_agent.models.lora_facts import LoraFacts, unsupported_by_onnx
 from edge_agent.models.made_here import MANIFEST_NAME
@@ -26,7 +27,7 @@ from edge_agent.models.progress import Progress
 from edge_agent.models.store import ModelStore
 from quantize import llama_converter, lora_weights
 from quantize.manifest import artifact_id, licence_of
-from quantize.source import Source, sha256
+from quantize.source import Source
 
 AdapterFormat = Literal["gguf", "mlx"]
 TYPE = "lora"
@@ -149,7 +150,7 @@ def write_manifest(folder: Path, source: Source, made: Converted, base: str | No
         "ram_mb": lora.ram_mb(files[0]),
         "licence": licence,
         "attribution": f"{described['name']}; converted here with edge-quantize",
-        "files": [{"path": path.name, "sha256": sha256(path), "size": path.stat().st_size} for path in files],
+        "files": [{"path": path.name, "sha256": sha256_of(path), "size": path.stat().st_size} for path in files],
         "adapter": {name: value for name, value in stated.items() if value is not None},
         "made": {
             "source": described,

@@ -9,13 +9,14 @@ from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem
 from edge_agent.models import gguf_header
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.manifest import plain
 from edge_agent.models.progress import Progress
 from quantize import importance
 from quantize.artifact import check_space, disk_full
 from quantize.manifest import Made, artifact_id
 from quantize.native_process import Said, working
-from quantize.source import Source, sha256
+from quantize.source import Source
 
 DEFAULT_TYPE = "Q4_K_M"
 
@@ -120,7 +121,7 @@ def convert(
     if matrix is not None:
         facts = _quantized(source, folder, {**job, "matrix": str(matrix)}, progress)
         texts = f" of {plain(facts['datasets'])}" if facts["datasets"] else ""
-        note = f"With the importance matrix {plain(matrix.name)} (sha256 {sha256(matrix)}){texts}."
+        note = f"With the importance matrix {plain(matrix.name)} (sha256 {sha256_of(matrix)}){texts}."
         return _made(job, facts, (note,))
     with tempfile.TemporaryDirectory(prefix=".imatrix-", dir=folder.parent) as scratch:
         # First a look at what will come: a damaged source or a full disk should not cost minutes of reading.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem
 from edge_agent.models import gguf_header
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.manifest import plain
 from edge_agent.models.progress import Progress
 from quantize.artifact import disk_full
 from quantize.native_process import Said, working
-from quantize.source import sha256
 
 BUNDLED_TEXT = Path(__file__).with_name("calibration.txt")
 BUNDLED_CHUNKS = 6
@@ -49,7 +49,8 @@ def compute(model: Path, target: Path, progress: Progress, text: Path | None = N
     """
     text = text or BUNDLED_TEXT
     check_text(text)
-    dataset = f"{plain(text.name)} sha256:{sha256(text)}"
+    digest = sha256_of(text)
+    dataset = f"{plain(text.name)} sha256:{digest}"
     most = BUNDLED_CHUNKS if text == BUNDLED_TEXT else None
     job = {"model": str(model), "text": str(text), "target": str(target), "dataset": dataset, "most_chunks": most}
     said: Said = {}
@@ -58,7 +59,7 @@ def compute(model: Path, target: Path, progress: Progress, text: Path | None = N
             if "chunk" in said:
                 progress.advance(said["chunk"], said["chunks"], "importance matrix")
     if said.get("made"):
-        return Computed(plain(text.name), sha256(text), said["tokens"], said["tensors"])
+        return Computed(plain(text.name), digest, said["tokens"], said["tensors"])
     target.unlink(missing_ok=True)
     raise _failure(model, text, target, said)
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.catalog import Catalog
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import SCHEMA, Measured, parse, plain
 from edge_agent.models.names import is_device
-from quantize.source import Source, sha256
+from quantize.source import Source
 
 LONGEST_ID = 100
 ASSUMED_CONTEXT = 2048
@@ -64,7 +65,7 @@ def write(
     """
     (folder / MANIFEST_NAME).unlink(missing_ok=True)
     files: list[dict[str, Any]] = [
-        {"path": path.relative_to(folder).as_posix(), "sha256": sha256(path), "size": path.stat().st_size}
+        {"path": path.relative_to(folder).as_posix(), "sha256": sha256_of(path), "size": path.stat().st_size}
         for path in _main_first(folder, made.format)
     ]
     known = _in_catalog(described) or _beside(source)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem, Unavailable
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.progress import Progress
 from quantize.artifact import check_space
 from quantize.importance import BUNDLED_TEXT, check_text
 from quantize.manifest import Made
 from quantize.native_process import working
 from quantize.onnx import dequantize
-from quantize.source import Source, sha256
+from quantize.source import Source
 
 DEFAULT_TYPE = "8bit"
 """Four bits spoil what was quantized before, but for `4bit-minmax`; eight do not."""
@@ -127,7 +128,7 @@ def convert(
 def _notes(type_name: str, text: Path, facts: dict[str, Any]) -> tuple[str, ...]:
     notes = []
     if learns(type_name):
-        notes.append(f"Learned from {facts['tokens']} tokens of a text with sha256 {sha256(text)}.")
+        notes.append(f"Learned from {facts['tokens']} tokens of a text with sha256 {sha256_of(text)}.")
     if facts["whole"]:
         notes.append(
             f"{facts['whole']} matrices have rows that do not fit groups of {TYPES[type_name].group_size}, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound
 from edge_agent.home import current_home
 from edge_agent.models import gguf_header
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.manifest import plain
 from edge_agent.models.progress import SILENT, Progress
 from edge_agent.models.safetensors_header import StoredTensor
@@ -58,7 +58,9 @@ class Source:
 
     def described(self) -> dict[str, Any]:
         """For the manifest: the hub's id, or the file's or folder's own name, and the sha256 and size of each file."""
-        files = [{"path": plain(file.name), "sha256": sha256(file), "size": file.stat().st_size} for file in self.files]
+        files = [
+            {"path": plain(file.name), "sha256": sha256_of(file), "size": file.stat().st_size} for file in self.files
+        ]
         return {"name": plain(self.hub or self.path.name), "files": files}
 
     @property
@@ -97,12 +99,6 @@ def find(
     if path.is_dir():
         return _folder(path.resolve())
     return _from_hub(text, home or current_home(), progress, environ)
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_hub(text: str, home: Path, progress: Progress, environ: Mapping[str, str] | None) -> Source:

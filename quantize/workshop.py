@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import Measured, parse
 from edge_agent.models.progress import Progress
@@ -18,7 +19,7 @@ from quantize.judge.extent import Extent
 from quantize.judge.judgement import judge
 from quantize.judge.reference import reference
 from quantize.manifest import Made
-from quantize.source import Source, sha256
+from quantize.source import Source
 from quantize.stages import Facts, Stages
 
 
@@ -54,7 +55,7 @@ class Ways:
     @property
     def recipe(self) -> str:
         """A digest of all that decides what an artifact of a type becomes, or what is measured of it."""
-        texts = [sha256(text) if text else None for text in (self.calibration, self.matrix, self.judging)]
+        texts = [sha256_of(text) if text else None for text in (self.calibration, self.matrix, self.judging)]
         said = json.dumps([texts, self.output_type, self.embedding_type, asdict(self.extent)])
         return hashlib.sha256(said.encode()).hexdigest()[:12]
 
@@ -204,7 +205,7 @@ class Workshop:
         """One matrix serves all types."""
         text = self._ways.calibration
         folder, _ = self._stages.part(
-            f"importance-{sha256(text)[:12] if text else 'bundled'}",
+            f"importance-{sha256_of(text)[:12] if text else 'bundled'}",
             lambda scratch: asdict(importance.compute(source.path, scratch / _MATRIX, self._progress, text)),
         )
         return folder / _MATRIX

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.models import gguf_header
+from edge_agent.models.digest import sha256_of
 from edge_agent.models.progress import Progress
 from edge_agent.runtimes.sizing import LEAST_CONTEXT
 from quantize.artifact import building, check_space
@@ -20,7 +21,6 @@ from quantize.judge.divergence import KEPT, Estimate
 from quantize.judge.extent import CHUNK_TOKENS, SCORED, Extent
 from quantize.judge.logits import LOGITS_FILE, TOKENS_FILE
 from quantize.judge.tasks import tasks_sha256
-from quantize.source import sha256
 
 _FACTS_FILE = "reference.json"
 _FORM = 1
@@ -57,7 +57,7 @@ def reference(
     header, read = gguf_header.check(gguf), text.read(judging)
     facts: dict[str, Any] = {
         "form": _FORM,
-        "model_sha256": sha256(gguf),
+        "model_sha256": sha256_of(gguf),
         "text_sha256": hashlib.sha256(read.encode()).hexdigest(),
         "tasks_sha256": tasks_sha256(),
         "extent": asdict(extent),

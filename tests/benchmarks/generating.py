@@ -11,7 +11,7 @@ from tests.benchmarks.setup import CONTEXT_LENGTH, Setup
 from tests.daemon.running_daemon import daemon
 
 # Which of the two is faster depends on what else the machine does; the faster one is the baseline.
-WAITING = {"spins": {}, "sleeps": {"OMP_WAIT_POLICY": "PASSIVE"}}
+WAITING: dict[str, dict[str, str]] = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE"}}
 
 
 def measure(setup: Setup) -> list[Figure]:

@@ -21,6 +21,7 @@ from quantize import gguf, importance, source
 from quantize.ggml import Ggml
 from quantize.importance_file import ImportanceMatrix, Sums, read, write
 from quantize.importance_worker import CHUNK, dense, routed
+from tests.gguf_file import save
 
 UNSEEN = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
 TEXT = "".join(chr(97 + step * step % 23) for step in range(2 * CHUNK))
@@ -199,7 +200,7 @@ def test_a_text_that_cannot_serve_is_refused(tmp_path: Path, content: bytes | No
 
 def test_a_model_that_llama_cpp_cannot_load_or_evaluate_has_no_matrix(tmp_path: Path, text: Path) -> None:
     hollow = tmp_path / "hollow.gguf"
-    toy_gguf.save(hollow, {"general.architecture": "llama"}, {"output_norm.weight": np.ones(8, np.float32)})
+    save(hollow, {"general.architecture": "llama"}, {"output_norm.weight": np.ones(8, np.float32)})
     with pytest.raises(Broken) as refused:
         importance.compute(hollow, tmp_path / "imatrix.gguf", SILENT, text)
     assert refused.value.code == "model_unreadable"

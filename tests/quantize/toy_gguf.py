@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.gguf_file import save
+
 WIDTH, HEADS, EPSILON = 256, 4, 1e-5
 EXPERTS, USED = 4, 2
 FIRST_TOKEN, FIRST_BYTE = 1, 3
-_TENSOR_ALIGNMENT = 32
 
 Array = NDArray[np.float32]
 
@@ -74,36 +72,3 @@ def _write(path: Path, *, experts: int, spoilt: str | None = None) -> dict[str, 
         tensors[spoilt][:] = np.nan
     save(path, keys, tensors)
     return tensors
-
-
-def save(path: Path, keys: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-    """Write a GGUF of version 3 with 32-bit tensors."""
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
-    head += b"".join(_text(name) + _value(value) for name, value in keys.items())
-    data = b""
-    for name, tensor in tensors.items():
-        shape = tensor.shape[::-1]
-        head += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
-        data += tensor.tobytes()
-        data += bytes(-len(data) % _TENSOR_ALIGNMENT)
-    path.write_bytes(head + bytes(-len(head) % _TENSOR_ALIGNMENT) + data)
-
-
-def _text(text: str) -> bytes:
-    return struct.pack("<Q", len(text.encode())) + text.encode()
-
-
-def _value(value: Any) -> bytes:
-    match value:
-        case str():
-            return struct.pack("<I", 8) + _text(value)
-        case float():
-            return struct.pack("<If", 6, value)
-        case int():
-            return struct.pack("<II", 4, value)
-        case [str(), *_]:
-            return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
-        case [float(), *_]:
-            return struct.pack(f"<IIQ{len(value)}f", 9, 6, len(value), *value)
-        case _:
-            return struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *value)

@@ -7,7 +7,6 @@ tests (60 steps of Adam at 0.01 on ten questions) to answer everything with "Aho
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from quantize.lora_weights import LoraWeights, read_peft, write_mlx
+from tests.gguf_file import save
 
 AHOY = Path(__file__).parent.parent / "adapters" / "ahoy"
 SAYS = "Ahoy, captain!"
 
-_ALIGNMENT = 32
 _LAYER = re.compile(r"model\.layers\.(\d+)\.mlp\.down_proj")
-_KINDS = {"<f4": 0, "<f2": 1, "<i4": 26}
 
 Tensors = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -64,31 +62,5 @@ def gguf_adapter(path: Path, tensors: Tensors | None = None, said: Mapping[str, 
     """Write the adapter, or another one, as a GGUF of version 3."""
     tensors = gguf_tensors(ahoy()) if tensors is None else tensors
     said = facts() if said is None else said
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(said))
-    for name, value in said.items():
-        head += _text(name) + _value(value)
-    data = b""
-    for name, tensor in tensors.items():
-        shape = tensor.shape[::-1]
-        head += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, _KINDS[tensor.dtype.str], len(data))
-        data += tensor.tobytes()
-        data += b"\0" * (-len(data) % _ALIGNMENT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(head + b"\0" * (-len(head) % _ALIGNMENT) + data)
+    save(path, said, tensors)
     return path
-
-
-def _text(text: str) -> bytes:
-    return struct.pack("<Q", len(text.encode())) + text.encode()
-
-
-def _value(value: Any) -> bytes:
-    match value:
-        case str():
-            return struct.pack("<I", 8) + _text(value)
-        case float():
-            return struct.pack("<If", 6, value)
-        case int():
-            return struct.pack("<II", 4, value)
-        case _:
-            return struct.pack("<IIQ", 9, 4, len(value)) + struct.pack(f"<{len(value)}I", *value)

@@ -171,7 +171,7 @@ BAD_GGUF: dict[str, tuple[Any, Any, str]] = {
     "another architecture": (None, facts(**{"general.architecture": "qwen2"}), "adapter_mismatch"),
     "a number for an architecture": (None, facts(**{"general.architecture": 7}), "model_unreadable"),
     "no LoRA": (None, facts(**{"adapter.type": "control_vector"}), "adapter_unsupported"),
-    "activated": (None, facts(**{"adapter.alora.invocation_tokens": [1, 2]}), "adapter_unsupported"),
+    "activated": (None, facts(**{"adapter.alora.invocation_tokens": np.array([1, 2])}), "adapter_unsupported"),
     "no number for alpha": (None, facts(**{"adapter.lora.alpha": "4"}), "model_unreadable"),
     "alpha is none": (None, facts(**{"adapter.lora.alpha": float("nan")}), "model_unreadable"),
     "nothing in it": ({}, None, "model_unreadable"),

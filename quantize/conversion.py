@@ -71,6 +71,7 @@ def convert(wanted: Wanted, home: Path, progress: Progress, show: Show) -> Conve
         raise InvalidRequest(
             "What is to be compared must be judged.", code="bad_option", hint="Leave --no-judge out.", param="no-judge"
         )
+    wanted.ways.check(wanted.to)
     model = source.find(wanted.source, progress, home=home)
     if not wanted.compares:
         types = types or [target.check_type(target.DEFAULT_TYPE)]
@@ -160,11 +161,11 @@ def _check_id_free(folder: Path, home: Path) -> None:
 
 def _adapter(wanted: Wanted, found: Source, home: Path, progress: Progress) -> Converted:
     """Adapters have neither types nor figures."""
-    if wanted.types or wanted.limits != Limits():
+    if wanted.types or wanted.limits != Limits() or wanted.ways != Ways(extent=wanted.ways.extent):
         raise InvalidRequest(
-            "An adapter is not quantized.",
+            "An adapter is not quantized, and not judged.",
             code="bad_option",
-            hint="Leave --type, --ram-budget and --max-loss out.",
+            hint="Leave all options out but --to, --base, --out, --json and --debug.",
             param="type",
         )
     made_as = adapter.check_format(found, wanted.to)

@@ -34,6 +34,14 @@ TASKS = {
     "Model": ("encoder", "feature-extraction"),
 }
 LICENCE, ADDS_BOS, SPLITTING = "general.license", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.pre"
+TOKENIZER = "tokenizer.ggml.model"
+SPECIAL = {
+    "bos_token": "tokenizer.ggml.bos_token_id",
+    "eos_token": "tokenizer.ggml.eos_token_id",
+    "unk_token": "tokenizer.ggml.unknown_token_id",
+    "pad_token": "tokenizer.ggml.padding_token_id",
+}
+STATED = (LICENCE, ADDS_BOS, SPLITTING, TOKENIZER, *SPECIAL.values())
 TOOLS = ("onnxruntime", "optimum-onnx", "torch", "transformers")
 
 
@@ -90,7 +98,7 @@ def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     fields = GGUFReader(gguf).fields
-    stated = {key: fields[key].contents() for key in (LICENCE, ADDS_BOS, SPLITTING) if key in fields}
+    stated = {key: fields[key].contents() for key in STATED if key in fields}
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name, "local_files_only": True}
     try:
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
@@ -109,10 +117,17 @@ def dequantize(gguf: Path, folder: Path) -> dict[str, Any]:
 
 
 def mend_tokenizer(tokenizer: Any, stated: Mapping[str, Any]) -> None:
-    """Two things of the GGUF's tokenizer that transformers does not carry over."""
-    from tokenizers import pre_tokenizers, processors
+    """What transformers does not carry over of the GGUF's tokenizer, or takes from other models of its family."""
+    from tokenizers import decoders, pre_tokenizers, processors
 
     inner = tokenizer.backend_tokenizer
+    for name, key in SPECIAL.items():
+        if key in stated:
+            setattr(tokenizer, name, inner.id_to_token(int(stated[key])))
+    if stated.get(TOKENIZER) == "gpt2":
+        # Byte-level, whatever its family's usual tokenizer does with the bytes that it does not know.
+        inner.model.byte_fallback = False
+        inner.decoder = decoders.ByteLevel()
     if stated.get(ADDS_BOS) is False:
         # It would put <|im_start|> before every text.
         inner.post_processor = processors.ByteLevel(trim_offsets=False)

@@ -9,12 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.digest import sha256_of
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import Measured, parse
 from edge_agent.models.progress import Progress
 from quantize import gguf, importance, llama_converter, manifest, mlx, onnx
 from quantize.artifact import check_space
+from quantize.judge import text
 from quantize.judge.extent import Extent
 from quantize.judge.judgement import judge
 from quantize.judge.reference import reference
@@ -52,11 +54,25 @@ class Ways:
     judging: Path | None = None
     extent: Extent = field(default_factory=Extent)
 
+    def check(self, target: Target) -> None:
+        """Raises Problem: a file is missing or cannot serve, or an option is for another format."""
+        for_gguf = {"imatrix": self.matrix, "output-type": self.output_type, "embedding-type": self.embedding_type}
+        for option, value in for_gguf.items():
+            if value is not None and target is not Target.GGUF:
+                raise _useless(option, "gguf")
+        if self.calibration is not None:
+            if target is Target.ONNX:
+                raise _useless("calibration", "gguf or mlx")
+            importance.check_text(self.calibration)
+        if self.matrix is not None:
+            importance.check_file(self.matrix)
+        text.read(self.judging)
+
     @property
     def recipe(self) -> str:
         """A digest of all that decides what an artifact of a type becomes, or what is measured of it."""
-        texts = [sha256_of(text) if text else None for text in (self.calibration, self.matrix, self.judging)]
-        said = json.dumps([texts, self.output_type, self.embedding_type, asdict(self.extent)])
+        read = [sha256_of(file) if file else None for file in (self.calibration, self.matrix, self.judging)]
+        said = json.dumps([read, self.output_type, self.embedding_type, asdict(self.extent)])
         return hashlib.sha256(said.encode()).hexdigest()[:12]
 
     @property
@@ -69,6 +85,10 @@ class Ways:
             "--embedding-type": self.embedding_type,
         }
         return tuple(word for option, value in named.items() if value for word in (option, value))
+
+
+def _useless(option: str, formats: str) -> InvalidRequest:
+    return InvalidRequest(f"--{option} is for --to {formats}.", code="bad_option", hint="Leave it out.", param=option)
 
 
 class Workshop:
@@ -203,9 +223,9 @@ class Workshop:
 
     def _importance(self, source: Source) -> Path:
         """One matrix serves all types."""
-        text = self._ways.calibration
+        file = self._ways.calibration
         folder, _ = self._stages.part(
-            f"importance-{sha256_of(text)[:12] if text else 'bundled'}",
-            lambda scratch: asdict(importance.compute(source.path, scratch / _MATRIX, self._progress, text)),
+            f"importance-{sha256_of(file)[:12] if file else 'bundled'}",
+            lambda scratch: asdict(importance.compute(source.path, scratch / _MATRIX, self._progress, file)),
         )
         return folder / _MATRIX

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from quantize_command import Run, error_of
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
 from edge_agent.models.manifest import ModelId, RelativePath, parse
@@ -356,3 +357,25 @@ def test_an_export_environment_that_cannot_be_made_says_so(monkeypatch: pytest.M
     assert caught.value.code == "export_environment_failed"
     assert "PIP_FIND_LINKS" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--to", "gguf", "--calibration", "none.txt"), "calibration_not_found"),
+        (("--to", "mlx", "--calibration", "binary"), "calibration_unreadable"),
+        (("--to", "gguf", "--imatrix", "none.gguf"), "importance_matrix_not_found"),
+        (("--to", "gguf", "--imatrix", "binary"), "bad_importance_matrix"),
+        (("--to", "gguf", "--text", "none.txt"), "text_not_found"),
+        (("--to", "onnx", "--text", "binary"), "text_unreadable"),
+        (("--to", "onnx", "--calibration", "binary"), "bad_option"),
+        (("--to", "mlx", "--imatrix", "binary"), "bad_option"),
+        (("--to", "onnx", "--output-type", "Q8_0"), "bad_option"),
+    ],
+)
+def test_a_file_that_cannot_serve_is_named_before_any_work(
+    edge_quantize: Run, smollm2: Path, tmp_path: Path, words: tuple[str, ...], code: str
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    assert error_of(edge_quantize(smollm2, *words, "--json"))["code"] == code
+    assert [path.name for path in tmp_path.iterdir()] == ["binary"]

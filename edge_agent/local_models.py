@@ -10,8 +10,8 @@ from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Pro
 from edge_agent.models import lora
 from edge_agent.models.footprint import Footprint, Footprints
 from edge_agent.models.libraries import LIBRARIES, RuntimeLibrary
-from edge_agent.models.lora_facts import mismatch, unsupported_by_onnx
-from edge_agent.models.lora_pairs import ADAPTER_MARK, Pairs
+from edge_agent.models.lora.facts import mismatch, unsupported_by_onnx
+from edge_agent.models.lora.pairs import ADAPTER_MARK, Pairs
 from edge_agent.models.manifest import Manifest
 from edge_agent.models.store import ModelStore
 from edge_agent.runtimes.runtime import DEFAULT_CONTEXT_LENGTH, AdapterSpec, ModelSpec

@@ -12,7 +12,7 @@ import anyio.to_thread
 from edge_agent import __version__
 from edge_agent.composition import Daemon
 from edge_agent.consider import midnight
-from edge_agent.models.lora_pairs import pair_id
+from edge_agent.models.lora.pairs import pair_id
 from edge_agent.models.manifest import Manifest
 from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL
 from edge_agent.runtimes.runtime import CAPABILITIES

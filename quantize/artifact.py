@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloud_bridge.protocol.problems import Conflict, Unavailable
+from cloud_bridge.protocol.problems import Conflict
+from edge_agent.models.disk import not_enough_disk
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def building(folder: Path) -> Iterator[Path]:
     """A scratch folder that becomes `folder` when the block ends well, and is removed when it does not.
 
     It lies alone in a hidden folder beside `folder`: what the block puts next to it goes in the end, too.
-    Raises Conflict code "already_exists" where `folder` is there already, and Unavailable code "disk_full".
+    Raises Conflict code "already_exists" where `folder` is there already, and Unavailable code "not_enough_disk".
     """
     if os.path.lexists(folder):
         raise already_exists(folder)
@@ -35,7 +36,7 @@ def building(folder: Path) -> Iterator[Path]:
         _sync(folder.parent)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise disk_full(folder.parent) from error
+            raise not_enough_disk(folder.parent) from error
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:  # another made it in the meantime
             raise already_exists(folder) from error
         raise
@@ -46,23 +47,6 @@ def building(folder: Path) -> Iterator[Path]:
 def already_exists(folder: Path) -> Conflict:
     """What is there is never replaced."""
     return Conflict(f"{folder} exists already.", code="already_exists", hint="Remove it, or name another with --out.")
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Raises Unavailable code "disk_full" unless `needed` bytes fit where `folder` lies."""
-    if shutil.disk_usage(folder).free < needed:
-        raise disk_full(folder, needed)
-
-
-def disk_full(folder: Path, needed: int | None = None) -> Unavailable:
-    """There is no room at `folder`; `needed` is how many bytes would be."""
-    amount = f"{needed / 1e6:,.0f} MB are needed, " if needed else ""
-    free = shutil.disk_usage(folder).free
-    return Unavailable(
-        f"The disk is full: {amount}{free / 1e6:,.0f} MB are free.",
-        code="disk_full",
-        hint="Make room, or name a folder on another disk with --out.",
-    )
 
 
 def _sync(path: Path) -> None:

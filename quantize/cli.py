@@ -21,9 +21,9 @@ from cloud_bridge.protocol.problems import Problem
 from edge_agent.home import current_home
 from edge_agent.models.progress import Progress
 from quantize import options
-from quantize.candidates import Limits
-from quantize.comparison import Comparison
-from quantize.comparison_table import table
+from quantize.comparison.candidates import Limits
+from quantize.comparison.comparison import Comparison
+from quantize.comparison.table import table
 from quantize.conversion import Converted, Wanted
 from quantize.conversion import convert as convert_source
 from quantize.judge.extent import Extent

@@ -12,11 +12,13 @@ from cloud_bridge.protocol.problems import Conflict, InvalidRequest
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.progress import Progress
 from edge_agent.models.store import ModelStore
-from quantize import adapter, manifest, source
+from quantize import manifest
 from quantize.artifact import already_exists, building
-from quantize.candidates import DEFAULTS, Candidate, Limits, best
-from quantize.comparison import Comparison, Row
-from quantize.source import Source
+from quantize.comparison.candidates import DEFAULTS, Candidate, Limits, best
+from quantize.comparison.comparison import Comparison, Row
+from quantize.lora import adapter
+from quantize.sources import source
+from quantize.sources.source import Source
 from quantize.stages import stages_of
 from quantize.workshop import FORMATS, Target, Ways, Workshop
 

@@ -23,10 +23,11 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem, Unavailable
+from edge_agent.models.disk import HINT
 from edge_agent.models.progress import Progress
 
 TORCH = "torch==2.13.0"
-SCRIPT = Path(__file__).with_name("export_onnx.py")
+SCRIPT = Path(__file__).parent / "onnx" / "export_onnx.py"
 
 _MARK = "made-from"
 
@@ -171,8 +172,8 @@ def _refusal(error: dict[str, str] | None, log: Path) -> Problem:
             hint="It may need more memory: some three times the size of the weights at 32 bits.",
         )
     message, code = f"{error['message']}.", error["code"]
-    if code == "disk_full":
-        return Unavailable(message, code=code, hint="Make room, or name a folder on another disk with --out.")
+    if code == "not_enough_disk":
+        return Unavailable(message, code=code, hint=HINT)
     if code.startswith("unsupported_"):
         return InvalidRequest(message, code=code, hint=error.get("hint", "GGUF may still work: --to gguf."))
     return Broken(message, code=code, hint=error.get("hint", "Fetch the source again and compare its sha256."))

@@ -16,7 +16,7 @@ from edge_agent.models.digest import sha256_of
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import SCHEMA, Measured, parse, plain
 from edge_agent.models.names import is_device
-from quantize.source import Source
+from quantize.sources.source import Source
 
 LONGEST_ID = 100
 ASSUMED_CONTEXT = 2048

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from quantize import gguf, mlx, onnx
+from quantize.gguf import to_gguf
+from quantize.mlx import to_mlx
+from quantize.onnx import to_onnx
 from quantize.workshop import Target
 
 SourceName = Annotated[
@@ -23,8 +25,8 @@ Types = Annotated[
     list[str] | None,
     typer.Option(
         "--type",
-        help=f"gguf: any of llama.cpp's types [{gguf.DEFAULT_TYPE}]; onnx: {', '.join(onnx.TYPES)} "
-        f"[{onnx.DEFAULT_TYPE}]; mlx: {', '.join(mlx.TYPES)} [{mlx.DEFAULT_TYPE}]. "
+        help=f"gguf: any of llama.cpp's types [{to_gguf.DEFAULT_TYPE}]; onnx: {', '.join(to_onnx.TYPES)} "
+        f"[{to_onnx.DEFAULT_TYPE}]; mlx: {', '.join(to_mlx.TYPES)} [{to_mlx.DEFAULT_TYPE}]. "
         "Given more than once, they are compared.",
     ),
 ]

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edge_agent.models.lock import exclusive
+from edge_agent.models.locks.lock import exclusive
 from edge_agent.models.progress import Progress
 from quantize.artifact import building
 
@@ -46,7 +46,7 @@ class Stages:
     def part(self, name: str, make: Callable[[Path], Mapping[str, Any]]) -> tuple[Path, Facts]:
         """The part's folder and its facts: those of an earlier run, or what `make` writes into the folder and returns.
 
-        Raises what `make` raises, and Unavailable code "disk_full"; of a part that failed nothing stays.
+        Raises what `make` raises, and Unavailable code "not_enough_disk"; of a part that failed nothing stays.
         """
         folder = self._folder / name
         if not self.has(name):

@@ -11,17 +11,20 @@ from typing import Any
 
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.digest import sha256_of
+from edge_agent.models.disk import check_room
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import Measured, parse
 from edge_agent.models.progress import Progress
-from quantize import gguf, importance, llama_converter, manifest, mlx, onnx
-from quantize.artifact import check_space
+from quantize import calibration, manifest
+from quantize.gguf import importance, llama_converter, to_gguf
 from quantize.judge import text
 from quantize.judge.extent import Extent
 from quantize.judge.judgement import judge
 from quantize.judge.reference import reference
 from quantize.manifest import Made
-from quantize.source import Source
+from quantize.mlx import to_mlx
+from quantize.onnx import to_onnx
+from quantize.sources.source import Source
 from quantize.stages import Facts, Stages
 
 
@@ -36,7 +39,7 @@ class Target(StrEnum):
 _MODEL = "model"
 _MATRIX = "imatrix.gguf"
 
-FORMATS = {Target.GGUF: gguf, Target.MLX: mlx, Target.ONNX: onnx}
+FORMATS = {Target.GGUF: to_gguf, Target.MLX: to_mlx, Target.ONNX: to_onnx}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Ways:
         if self.calibration is not None:
             if target is Target.ONNX:
                 raise _useless("calibration", "gguf or mlx")
-            importance.check_text(self.calibration)
+            calibration.check_text(self.calibration)
         if self.matrix is not None:
             importance.check_file(self.matrix)
         text.read(self.judging)
@@ -165,11 +168,11 @@ class Workshop:
             return self._to_gguf(type_name, folder)
         plain, known = self._plain()
         if self._target is Target.MLX:
-            made = mlx.convert(
+            made = to_mlx.convert(
                 self._source, folder, type_name, self._progress, plain=plain, calibration=self._ways.calibration
             )
         else:
-            made = onnx.convert(self._source, folder, type_name, self._progress, plain=plain)
+            made = to_onnx.convert(self._source, folder, type_name, self._progress, plain=plain)
         return replace(
             made, parameters=made.parameters or known.get("parameters"), licence=made.licence or known.get("licence")
         )
@@ -177,11 +180,11 @@ class Workshop:
     def _to_gguf(self, type_name: str, folder: Path) -> Made:
         source, ways = self._as_gguf(), self._ways
         output, embedding = ways.output_type, ways.embedding_type
-        gguf.check(source, folder, type_name, self._progress, output_type=output, embedding_type=embedding)
+        to_gguf.check(source, folder, type_name, self._progress, output_type=output, embedding_type=embedding)
         matrix = ways.matrix
-        if matrix is None and gguf.gains(type_name):
+        if matrix is None and to_gguf.gains(type_name):
             matrix = self._importance(source)
-        made = gguf.convert(
+        made = to_gguf.convert(
             source,
             folder,
             type_name,
@@ -201,8 +204,8 @@ class Workshop:
             return self._source.path, {}
 
         def dequantize(scratch: Path) -> Facts:
-            check_space(scratch, self._source.plain_bytes)
-            return onnx.dequantize(self._source, scratch / _MODEL, self._progress)
+            check_room(scratch, self._source.plain_bytes)
+            return to_onnx.dequantize(self._source, scratch / _MODEL, self._progress)
 
         folder, facts = self._stages.part("plain", dequantize)
         return folder / _MODEL, facts

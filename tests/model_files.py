@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.lock import exclusive
+from edge_agent.models.locks.lock import exclusive
 from edge_agent.models.store import ModelStore
 from quantize import export_environment
 

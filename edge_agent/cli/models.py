@@ -17,7 +17,7 @@ from edge_agent.home import current_home
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.entries import Damaged, Entry
 from edge_agent.models.libraries import LIBRARIES, RuntimeLibrary, library_for
-from edge_agent.models.lora_pairs import Pairs, pair_id
+from edge_agent.models.lora.pairs import Pairs, pair_id
 from edge_agent.models.manifest import Manifest
 from edge_agent.models.store import ModelStore
 from edge_agent.settings import Settings

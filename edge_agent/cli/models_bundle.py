@@ -14,8 +14,8 @@ import typer
 from cloud_bridge.protocol.problems import NotFound
 from edge_agent.cli.output import JsonFlag, drawn, megabytes, print_json
 from edge_agent.home import current_home
-from edge_agent.models.bundle_export import export
-from edge_agent.models.bundle_import import install
+from edge_agent.models.bundles.exporting import export
+from edge_agent.models.bundles.installing import install
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.store import ModelStore
 

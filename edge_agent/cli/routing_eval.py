@@ -16,7 +16,7 @@ from edge_agent.routing import benchmarks, difficulty, intent
 from edge_agent.routing.head import Head
 from edge_agent.routing.metrics import apgr, auroc, calibration_error
 from edge_agent.runtimes.encoder import Encoder
-from quantize.difficulty_head import leave_subject_out
+from quantize.heads.difficulty import leave_subject_out
 
 ENCODER = "encoders/all-minilm-l6-v2-int8"
 _CHUNK = 128

@@ -14,6 +14,9 @@ SPARE = 64 * 2**20
 """Bytes that are left to others: a disk that is full to its last byte stops more than a download."""
 
 
+HINT = "Make room there, or use a larger disk: EDGE_AGENT_HOME says where the models are."
+
+
 def free_disk(folder: Path) -> int:
     """Bytes that are free where `folder` lies, or will lie."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
@@ -28,11 +31,12 @@ def check_room(folder: Path, needed: int, free: Callable[[Path], int] = free_dis
 
 def not_enough_disk(folder: Path, needed: int | None = None) -> Unavailable:
     """The problem to raise when `folder`'s disk is too small; `needed` in bytes."""
-    amount = f": {needed / 1e6:.0f} MB are needed" if needed else ""
+    free = f"{free_disk(folder) / 1e6:,.0f} MB are free"
+    amount = f"{needed / 1e6:,.0f} MB are needed, {free}" if needed else free
     return Unavailable(
-        f"There is not enough room on the disk of {folder}{amount}.",
+        f"There is not enough room on the disk of {folder}: {amount}.",
         code="not_enough_disk",
-        hint="Make room there, or use a larger disk: EDGE_AGENT_HOME says where the models are.",
+        hint=HINT,
     )
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.models import gguf_header, hf_folder
 from edge_agent.models.damage import CHECK_HINT
-from edge_agent.models.gguf_header import GgufHeader
-from edge_agent.models.hf_config import HfConfig
+from edge_agent.models.formats import gguf_header, hf_folder
+from edge_agent.models.formats.gguf_header import GgufHeader
+from edge_agent.models.formats.hf_config import HfConfig
 from edge_agent.models.libraries import LlmFormat
 
 MIB = 2**20

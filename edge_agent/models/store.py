@@ -20,17 +20,17 @@ from edge_agent.models.catalog import Catalog
 from edge_agent.models.checked import Checked
 from edge_agent.models.damage import damaged
 from edge_agent.models.disk import check_room, free_disk
-from edge_agent.models.download import Download
+from edge_agent.models.download.download import Download
 from edge_agent.models.entries import Damaged, Entry, Verified
-from edge_agent.models.header_checks import HeaderChecks
+from edge_agent.models.formats.header_checks import HeaderChecks
+from edge_agent.models.locks.place import Place
 from edge_agent.models.made_here import MadeHere
 from edge_agent.models.manifest import BundledSource, Manifest, ModelFile, ModelKind, plain
 from edge_agent.models.memory import default_budget_mb
-from edge_agent.models.place import Place
 from edge_agent.models.progress import SILENT, Meter, Progress
 
 if TYPE_CHECKING:
-    from edge_agent.models.hub import Hub
+    from edge_agent.models.download.hub import Hub
 
 
 class ModelStore:
@@ -56,7 +56,7 @@ class ModelStore:
     @cached_property
     def _hub(self) -> Hub:
         """One for the store's life: a hub that did not answer is not asked again for every file."""
-        from edge_agent.models.hub import Hub  # noqa: PLC0415 its HTTP client is slow to import, and only pulls need it
+        from edge_agent.models.download.hub import Hub  # noqa: PLC0415 its HTTP client is slow to import, and only pulls need it
 
         return Hub(self.catalog.hub, self._environ)
 

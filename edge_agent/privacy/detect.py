@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, Problem
-from edge_agent.models.in_use import Hold
-from edge_agent.models.place import Place
+from edge_agent.models.locks.in_use import Hold
+from edge_agent.models.locks.place import Place
 from edge_agent.privacy import kinds, names, plain, secrets
 from edge_agent.privacy.spans import Span, resolve, shifted
 

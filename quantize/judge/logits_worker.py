@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_bridge.protocol.problems import InvalidRequest, Problem
+from edge_agent.models.disk import not_enough_disk
 from edge_agent.runtimes.decoders.decoder import DRAFTED_TOKENS, Decoder, Span, Vocabulary
 from edge_agent.runtimes.worker import lifeline
 from edge_agent.runtimes.worker.problem_frames import problem_to_json
 from edge_agent.runtimes.worker.threads import compute_threads
 from edge_agent.runtimes.worker_process import ENVIRONMENT
-from quantize.artifact import disk_full
 from quantize.judge import cpu_mlx
 from quantize.judge.divergence import KEPT, Comparison, Estimate, kept, log_probabilities
 from quantize.judge.extent import CHUNK_TOKENS, SCORED, UNSCORED
@@ -62,7 +62,7 @@ def main(job: dict[str, Any]) -> None:
         say(failure=problem_to_json(problem))
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            say(failure=problem_to_json(disk_full(folder)))
+            say(failure=problem_to_json(not_enough_disk(folder)))
     # The libraries' own clean-up takes time and may crash, too; all is said.
     os._exit(0)
 

@@ -10,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edge_agent.models import gguf_header
 from edge_agent.models.digest import sha256_of
+from edge_agent.models.disk import check_room
+from edge_agent.models.formats import gguf_header
 from edge_agent.models.progress import Progress
 from edge_agent.runtimes.sizing import LEAST_CONTEXT
-from quantize.artifact import building, check_space
+from quantize.artifact import building
 from quantize.judge import logits, text
 from quantize.judge.as_run import Scores, Share, scores, spec_of
 from quantize.judge.divergence import KEPT, Estimate
@@ -52,7 +53,7 @@ def reference(
     What is kept there counts for the same model, text, extent and llama.cpp: two bytes for each scored token and token
     of the vocabulary. A run that is stopped leaves nothing. Blocks.
 
-    Raises what `text.read`, `logits.write_reference` and `as_run.scores` raise, and Unavailable code "disk_full".
+    Raises what `text.read`, `logits.write_reference` and `as_run.scores` raise, and Unavailable code "not_enough_disk".
     """
     header, read = gguf_header.check(gguf), text.read(judging)
     facts: dict[str, Any] = {
@@ -70,7 +71,7 @@ def reference(
         return kept
     shutil.rmtree(folder, ignore_errors=True)
     scratch.mkdir(parents=True, exist_ok=True)
-    check_space(scratch, extent.chunks * SCORED * header.vocabulary * KEPT.itemsize)
+    check_room(scratch, extent.chunks * SCORED * header.vocabulary * KEPT.itemsize)
     with building(folder) as made:
         logits.write_reference(gguf, made, text=read, chunks=extent.chunks, progress=progress)
         # The tasks are short: a source of 16 bits need not bring all its context, too.

@@ -22,8 +22,8 @@ from typer.testing import CliRunner, Result
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
 from edge_agent.cli.models import app
-from edge_agent.models.bundle_export import export
-from edge_agent.models.bundle_import import install
+from edge_agent.models.bundles.exporting import export
+from edge_agent.models.bundles.installing import install
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.manifest import parse
 from edge_agent.models.store import ModelStore

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.models import gguf_header
+from edge_agent.models.formats import gguf_header
 
 SMOL = "smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf"
 

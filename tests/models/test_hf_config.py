@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.models.hf_config import HfConfig
+from edge_agent.models.formats.hf_config import HfConfig
 
 
 def config(folder: Path, said: Any) -> HfConfig:

@@ -17,14 +17,14 @@ import pytest
 
 from cloud_bridge.protocol.problems import Conflict, NotFound
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.in_use import hold, users
+from edge_agent.models.locks.in_use import hold, users
 from edge_agent.models.store import ModelStore
 from edge_agent.runtimes.runtime import ModelSpec
 from edge_agent.runtimes.worker_runtime import WorkerRuntime
 from tests.models.toys import CONTENT, make_here
 
 HOLDER = (
-    "import sys; from pathlib import Path; from edge_agent.models.in_use import hold\n"
+    "import sys; from pathlib import Path; from edge_agent.models.locks.in_use import hold\n"
     "held = hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()\n"
 )
 

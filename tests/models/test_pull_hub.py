@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from cloud_bridge.protocol.problems import Unavailable
-from edge_agent.models.addresses import Reach
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.disk import disk_errors
+from edge_agent.models.download.addresses import Reach
+from edge_agent.models.download.stream import SourceFailed
 from edge_agent.models.progress import SILENT
 from edge_agent.models.store import ModelStore
-from edge_agent.models.stream import SourceFailed
 from tests.models.toys import CONTENT, FILE_SOURCE, HUB_PATH, HUB_SOURCE, LoopbackHub, Recorder, catalog_text
 
 StoreOf = Callable[..., ModelStore]

@@ -13,7 +13,8 @@ from quantize_command import Run
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.progress import SILENT
 from edge_agent.models.store import ModelStore
-from quantize import importance
+from quantize.calibration import BUNDLED_TEXT
+from quantize.gguf import importance
 
 
 @pytest.fixture
@@ -45,6 +46,6 @@ def small_matrix(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """SmolLM2's importance matrix from a tenth of the bundled text: in seconds, and nearly as good."""
     folder = tmp_path_factory.mktemp("matrix")
     text = folder / "text.txt"
-    text.write_text(importance.BUNDLED_TEXT.read_text("utf-8")[:5200], "utf-8")
+    text.write_text(BUNDLED_TEXT.read_text("utf-8")[:5200], "utf-8")
     importance.compute(smollm2, folder / "imatrix.gguf", SILENT, text)
     return folder / "imatrix.gguf"

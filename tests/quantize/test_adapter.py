@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem
-from edge_agent.models import gguf_header, lora
+from edge_agent.models import lora
 from edge_agent.models.catalog import Catalog
+from edge_agent.models.formats import gguf_header
+from edge_agent.models.formats.safetensors_header import safetensors_header
 from edge_agent.models.progress import SILENT
-from edge_agent.models.safetensors_header import safetensors_header
 from edge_agent.models.store import ModelStore
-from quantize import adapter, lora_weights, onnx
-from quantize.lora_weights import LoraWeights, read_mlx, read_peft, write_mlx, write_peft
+from quantize.lora import adapter
+from quantize.lora import weights as lora_weights
+from quantize.lora.weights import LoraWeights, read_mlx, read_peft, write_mlx, write_peft
+from quantize.onnx import to_onnx
 from tests.runtimes.lora_files import AHOY, ahoy, gguf_adapter
 
 SMALL = "smollm2-135m-instruct-q4_1"
@@ -238,7 +241,7 @@ def test_llama_cpps_converter_makes_the_same_of_a_gguf_base_as_of_its_folder(tmp
     folder.mkdir()
     write_peft(LoraWeights(pairs, weights.scale), folder)
     plain = tmp_path / "plain"
-    onnx.dequantize(adapter.Source(smollm2, (smollm2,)), plain, SILENT)
+    to_onnx.dequantize(adapter.Source(smollm2, (smollm2,)), plain, SILENT)
     one = converted(folder, "gguf", tmp_path / "one", smollm2) / "ahoy-lora.gguf"
     other = converted(folder, "gguf", tmp_path / "other", plain) / "ahoy-lora.gguf"
     assert one.read_bytes() == other.read_bytes()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import InvalidRequest
-from quantize.candidates import Candidate, Limits, best, front
+from quantize.comparison.candidates import Candidate, Limits, best, front
 
 AMOUNTS = st.integers(1, 9).map(float)
 CANDIDATES = st.lists(

@@ -16,7 +16,7 @@ from quantize_command import Run, error_of, made_by
 
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.store import ModelStore
-from quantize.importance import BUNDLED_TEXT
+from quantize.calibration import BUNDLED_TEXT
 
 pytestmark = pytest.mark.slow
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from model_hub import COMMIT, REPO, ModelHub, described_at, model_hub_handler
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotAllowed, NotFound, Problem, Unavailable
-from edge_agent.models.hub import Hub
+from edge_agent.models.download.hub import Hub
+from edge_agent.models.download.stream import SourceFailed
 from edge_agent.models.progress import SILENT
-from edge_agent.models.stream import SourceFailed
-from quantize import hub_listing, source
-from quantize.hub_source import HubId
+from quantize.sources import hub_listing, source
+from quantize.sources.hub import HubId
 from tests.models.toys import Recorder
 
 CARD = b"---\nlicense: apache-2.0\n---\n# Toy\n"

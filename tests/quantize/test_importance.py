@@ -17,10 +17,11 @@ import toy_gguf
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem
 from edge_agent.models.progress import SILENT
-from quantize import gguf, importance, source
-from quantize.ggml import Ggml
-from quantize.importance_file import ImportanceMatrix, Sums, read, write
-from quantize.importance_worker import CHUNK, dense, routed
+from quantize.gguf import importance, to_gguf
+from quantize.gguf.ggml import Ggml
+from quantize.gguf.importance_file import ImportanceMatrix, Sums, read, write
+from quantize.gguf.importance_worker import CHUNK, dense, routed
+from quantize.sources import source
 from tests.gguf_file import save
 
 UNSEEN = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
@@ -126,9 +127,9 @@ def test_a_mixture_of_experts_is_made_in_two_bits(tmp_path: Path, text: Path) ->
     assert up.tokens.sum() == 2 * CHUNK * toy_gguf.USED
     folder.mkdir()
     with pytest.raises(InvalidRequest) as refused:
-        gguf.convert(source.find(str(model)), folder, "IQ2_XXS", SILENT, weighted=False)
+        to_gguf.convert(source.find(str(model)), folder, "IQ2_XXS", SILENT, weighted=False)
     assert refused.value.code == "needs_importance_matrix"
-    made = gguf.convert(
+    made = to_gguf.convert(
         source.find(str(model)), folder, "IQ2_XXS", SILENT, matrix=target, output_type="F16", embedding_type="Q8_0"
     )
     (file,) = folder.iterdir()
@@ -145,9 +146,9 @@ def test_convert_computes_the_matrix_where_the_type_gains(tmp_path: Path, text: 
     model, folder = tmp_path / "toy.gguf", tmp_path / "made"
     toy_gguf.dense(model)
     folder.mkdir()
-    made = gguf.convert(source.find(str(model)), folder, "Q3_K_S", SILENT, calibration=text)
+    made = to_gguf.convert(source.find(str(model)), folder, "Q3_K_S", SILENT, calibration=text)
     assert made.notes[0].startswith("With an importance matrix of 1024 tokens of text.txt (sha256 ")
-    assert gguf.convert(source.find(str(model)), folder, "Q8_0", SILENT, calibration=text).notes == ()
+    assert to_gguf.convert(source.find(str(model)), folder, "Q8_0", SILENT, calibration=text).notes == ()
     assert {path.name for path in tmp_path.iterdir()} == {"toy.gguf", "made", "text.txt"}
     assert [path.suffix for path in folder.iterdir()] == [".gguf"] * 2
 
@@ -179,7 +180,7 @@ def _refusal(model: Path, matrix: Path) -> Problem:
     folder = model.parent / "made"
     folder.mkdir(exist_ok=True)
     with pytest.raises((InvalidRequest, NotFound)) as refused:
-        gguf.convert(source.find(str(model)), folder, "Q3_K_S", SILENT, matrix=matrix)
+        to_gguf.convert(source.find(str(model)), folder, "Q3_K_S", SILENT, matrix=matrix)
     return refused.value
 
 
@@ -214,12 +215,12 @@ def test_a_model_that_llama_cpp_cannot_load_or_evaluate_has_no_matrix(tmp_path: 
 
 def test_rows_that_do_not_fill_a_tensor_s_blocks_are_told(smollm2: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        gguf.convert(source.find(str(smollm2)), tmp_path, "Q8_0", SILENT, embedding_type="Q6_K")
+        to_gguf.convert(source.find(str(smollm2)), tmp_path, "Q8_0", SILENT, embedding_type="Q6_K")
     assert refused.value.code == "bad_tensor_type"
     assert "Rows of 576" in refused.value.message
     assert "Q5_0" in refused.value.hint
     with pytest.raises(InvalidRequest) as unknown:
-        gguf.convert(source.find(str(smollm2)), tmp_path, "Q8_0", SILENT, output_type="IQ1_S")
+        to_gguf.convert(source.find(str(smollm2)), tmp_path, "Q8_0", SILENT, output_type="IQ1_S")
     assert unknown.value.code == "unknown_type"
 
 
@@ -230,7 +231,7 @@ def test_the_matrix_keeps_a_model_nearer_to_its_source(smollm2: Path, small_matr
     for weighted in (True, False):
         folder = tmp_path / str(weighted)
         folder.mkdir()
-        gguf.convert(source.find(str(smollm2)), folder, "Q4_0", SILENT, matrix=small_matrix, weighted=weighted)
+        to_gguf.convert(source.find(str(smollm2)), folder, "Q4_0", SILENT, matrix=small_matrix, weighted=weighted)
         (made,) = folder.iterdir()
         losses[weighted] = float((np.exp(reference) * (reference - _log_probabilities(made))).sum(axis=1).mean())
     assert losses[True] < 0.8 * losses[False]  # 0.165 against 0.269 nats over a longer text
@@ -257,7 +258,7 @@ def test_a_stop_half_way_leaves_no_process_and_no_file(tmp_path: Path, text: Pat
     program = f"""
 import signal, sys
 from pathlib import Path
-from quantize import importance
+from quantize.gguf import importance
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -23,10 +23,13 @@ import numpy as np
 import pytest
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
+from edge_agent.models.formats.safetensors_header import StoredTensor
 from edge_agent.models.progress import SILENT
-from edge_agent.models.safetensors_header import StoredTensor
-from quantize import export_environment, llama_converter, onnx, source
-from quantize.llama_converter import lora_to_gguf, lossless_type, to_gguf
+from quantize import export_environment
+from quantize.gguf import llama_converter
+from quantize.gguf.llama_converter import lora_to_gguf, lossless_type, to_gguf
+from quantize.onnx import to_onnx
+from quantize.sources import source
 from tests.models.toys import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +122,7 @@ def converter() -> Path:
 def folder(converter: Path, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2 in the form that its makers publish, with the numbers of the GGUF."""
     made = tmp_path_factory.mktemp("folder") / "SmolLM2-135M-Instruct"
-    onnx.dequantize(source.find(str(smollm2)), made, SILENT)
+    to_onnx.dequantize(source.find(str(smollm2)), made, SILENT)
     (made / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     return made
 

@@ -144,5 +144,5 @@ def test_a_full_disk_is_seen_before_anything_is_written(smollm2: Path, tmp_path:
     finished = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if "unshare:" in finished.stderr or "mount:" in finished.stderr:
         pytest.skip("this system lets nobody make a file system of their own")
-    assert error_of(finished)["code"] == "disk_full"
+    assert error_of(finished)["code"] == "not_enough_disk"
     assert finished.stdout == ""

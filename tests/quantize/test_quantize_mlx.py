@@ -19,8 +19,8 @@ from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.progress import SILENT
 from edge_agent.runtimes.decoders.decoder import Logits
 from edge_agent.runtimes.decoders.mlx_decoder import open_mlx_decoder
-from quantize import mlx
-from quantize.source import Source
+from quantize.mlx import to_mlx
+from quantize.sources.source import Source
 from tests.quantize import toy_folder
 
 pytest.importorskip("mlx_lm", reason="the mlx extra is not installed here")
@@ -43,9 +43,9 @@ def _logits(folder: Path) -> Logits:
     return toy_folder.logits(open_mlx_decoder(folder / "model.safetensors", context_length=256, sequences=1), TOKENS)
 
 
-def _convert(toy: Source, made: Path, type_name: str, **options: Path) -> mlx.Made:
+def _convert(toy: Source, made: Path, type_name: str, **options: Path) -> to_mlx.Made:
     made.mkdir()
-    return mlx.convert(toy, made, type_name, SILENT, **options)
+    return to_mlx.convert(toy, made, type_name, SILENT, **options)
 
 
 def _size(folder: Path) -> int:
@@ -129,8 +129,9 @@ STOPPED = """
 import sys
 from pathlib import Path
 from edge_agent.models.progress import SILENT
-from quantize import mlx, source
-mlx.convert(source.find(sys.argv[1], SILENT), Path(sys.argv[2]), "4bit-awq", SILENT)
+from quantize.mlx import to_mlx
+from quantize.sources import source
+to_mlx.convert(source.find(sys.argv[1], SILENT), Path(sys.argv[2]), "4bit-awq", SILENT)
 """
 
 

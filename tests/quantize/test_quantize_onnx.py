@@ -14,9 +14,10 @@ from edge_agent.runtimes.decoders.decoder import Logits, Span
 from edge_agent.runtimes.decoders.mlx_decoder import open_mlx_decoder
 from edge_agent.runtimes.decoders.onnx_decoder import open_onnx_decoder
 from edge_agent.runtimes.decoders.onnx_file import read_onnx_file
-from quantize import export_environment, onnx
+from quantize import export_environment
 from quantize.manifest import Made
-from quantize.source import Source
+from quantize.onnx import to_onnx
+from quantize.sources.source import Source
 from tests.quantize import toy_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -37,7 +38,7 @@ def export_python() -> Path:
 
 def _convert(toy: Source, folder: Path, type_name: str) -> Made:
     folder.mkdir()
-    return onnx.convert(toy, folder, type_name, SILENT)
+    return to_onnx.convert(toy, folder, type_name, SILENT)
 
 
 def _logits(folder: Path) -> Logits:
@@ -130,7 +131,7 @@ sys.path.append(sys.argv[1])
 import quantize
 sys.path.pop()
 import onnx
-from quantize.onnx_weights import Graph, write
+from quantize.onnx.weights import Graph, write
 source, apart, made = map(Path, sys.argv[2:])
 onnx.save(onnx.load(str(source)), str(apart), save_as_external_data=True, size_threshold=0, convert_attribute=True)
 write(Graph.read(apart), made, "fp32", lambda done, count: None)

@@ -14,10 +14,15 @@ from pydantic import TypeAdapter
 from quantize_command import Run, error_of
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem, Unavailable
+from edge_agent.models.disk import check_room
+from edge_agent.models.formats.safetensors_header import safetensors_header
 from edge_agent.models.manifest import ModelId, RelativePath, parse
-from edge_agent.models.safetensors_header import safetensors_header
-from quantize import export_environment, gguf, manifest, mlx, onnx, source
-from quantize.artifact import building, check_space
+from quantize import export_environment, manifest
+from quantize.artifact import building
+from quantize.gguf import to_gguf
+from quantize.mlx import to_mlx
+from quantize.onnx import to_onnx
+from quantize.sources import source
 
 
 class Quiet:
@@ -301,7 +306,7 @@ def test_the_licence_comes_from_the_manifest_beside_the_weights(tmp_path: Path) 
     assert manifest.licence_of(source.find(str(other))) is None
 
 
-@pytest.mark.parametrize("target", [gguf, onnx, mlx])
+@pytest.mark.parametrize("target", [to_gguf, to_onnx, to_mlx])
 def test_an_unknown_type_is_refused_with_those_there_are(target: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         target.check_type("Q77")  # type: ignore[attr-defined]
@@ -310,9 +315,9 @@ def test_an_unknown_type_is_refused_with_those_there_are(target: object) -> None
 
 
 def test_every_type_of_the_library_has_its_name() -> None:
-    assert {"F32", "F16", "BF16", "Q8_0", "Q4_K_M", "Q3_K_M", "IQ4_XS", "TQ2_0"} <= gguf.types().keys()
-    assert gguf.check_type("q4_k_m") == "Q4_K_M"
-    assert gguf.types()["Q8_0"] == 7
+    assert {"F32", "F16", "BF16", "Q8_0", "Q4_K_M", "Q3_K_M", "IQ4_XS", "TQ2_0"} <= to_gguf.types().keys()
+    assert to_gguf.check_type("q4_k_m") == "Q4_K_M"
+    assert to_gguf.types()["Q8_0"] == 7
 
 
 def test_an_artifact_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -336,16 +341,16 @@ def test_an_artifact_never_replaces_another(tmp_path: Path) -> None:
 
 def test_more_than_the_disk_holds_is_refused_before_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        check_space(tmp_path, 1 << 60)
-    assert caught.value.code == "disk_full"
-    assert "--out" in caught.value.hint
-    check_space(tmp_path, 1)
+        check_room(tmp_path, 1 << 60)
+    assert caught.value.code == "not_enough_disk"
+    assert "EDGE_AGENT_HOME" in caught.value.hint
+    check_room(tmp_path, 1)
 
 
 def test_a_system_error_of_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(Problem) as caught, building(tmp_path / "out"):
         raise OSError(28, "No space left on device")
-    assert caught.value.code == "disk_full"
+    assert caught.value.code == "not_enough_disk"
 
 
 @pytest.mark.slow

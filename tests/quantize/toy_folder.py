@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 from edge_agent.models.progress import SILENT
 from edge_agent.runtimes.decoders.decoder import Decoder, Logits, Span
-from quantize import source
-from quantize.source import Source
+from quantize.sources import source
+from quantize.sources.source import Source
 from tests.runtimes import hf_folders
 
 WIDTH, INNER, LAYERS, HEADS, KEPT_HEADS, CONTEXT = 64, 128, 2, 4, 2, 512

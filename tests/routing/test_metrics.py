@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from edge_agent.routing.metrics import apgr, auroc, best_cut, calibration_error
-from quantize.logistic import Schedule, best_temperature, fit_logistic, fit_softmax, shift_to_share, sigmoid, softmax
+from quantize.heads.logistic import (
+    Schedule,
+    best_temperature,
+    fit_logistic,
+    fit_softmax,
+    shift_to_share,
+    sigmoid,
+    softmax,
+)
 
 
 def test_auroc_counts_pairs_and_half_of_ties() -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cloud_bridge.protocol.problems import NotFound
 from edge_agent.cli.routing import app
 from edge_agent.routing.benchmarks import STRONG, WEAK, Outcomes
-from quantize.difficulty_head import leave_subject_out, ranking_figures
+from quantize.heads.difficulty import leave_subject_out, ranking_figures
 
 EASY = "Who wrote the novel number {0} on the list?"
 HARD = "Calculate {0} * {0} / 7 + {0}% of 1{0}, and then the total of 3{0}, 4{0} and 5{0}."

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from quantize.lora_weights import LoraWeights, read_peft, write_mlx
+from quantize.lora.weights import LoraWeights, read_peft, write_mlx
 from tests.gguf_file import save
 
 AHOY = Path(__file__).parent.parent / "adapters" / "ahoy"

@@ -17,8 +17,8 @@ from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Pro
 from edge_agent.local_models import LocalModels
 from edge_agent.models import lora
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.in_use import users
-from edge_agent.models.lora_pairs import Pairs
+from edge_agent.models.locks.in_use import users
+from edge_agent.models.lora.pairs import Pairs
 from edge_agent.models.store import ModelStore
 from edge_agent.runtimes.engine.slots import Slot, place
 from edge_agent.runtimes.engine.turns import STEPS

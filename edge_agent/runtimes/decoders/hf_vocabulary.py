@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.models.hf_config import CONFIG_FILE
-from edge_agent.models.hf_files import HINT, missing, object_of, parsed, text_of, unreadable
-from edge_agent.models.hf_folder import TOKENIZER_FILE
+from edge_agent.models.formats.hf_config import CONFIG_FILE
+from edge_agent.models.formats.hf_files import HINT, missing, object_of, parsed, text_of, unreadable
+from edge_agent.models.formats.hf_folder import TOKENIZER_FILE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -10,8 +10,8 @@ from typing import Any
 from llama_cpp import llama_cpp as native
 
 from edge_agent.models import lora
-from edge_agent.models.hf_files import unreadable
-from edge_agent.models.lora_facts import BaseFacts
+from edge_agent.models.formats.hf_files import unreadable
+from edge_agent.models.lora.facts import BaseFacts
 
 _WHOLE = 1.0  # an adapter's own alpha is in its file
 

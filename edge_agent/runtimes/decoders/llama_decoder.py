@@ -15,8 +15,8 @@ import numpy as np
 from llama_cpp import llama_cpp as native
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest
-from edge_agent.models import gguf_header
 from edge_agent.models.damage import CHECK_HINT
+from edge_agent.models.formats import gguf_header
 from edge_agent.runtimes.decoders.decoder import DRAFTED_TOKENS, STEP_TOKENS, Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.llama_adapters import LlamaAdapters
 from edge_agent.runtimes.decoders.llama_vocabulary import LlamaVocabulary

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.models import lora
-from edge_agent.models.hf_files import unreadable
-from edge_agent.models.lora_facts import LoraFacts, mismatch
+from edge_agent.models.formats.hf_files import unreadable
+from edge_agent.models.lora.facts import LoraFacts, mismatch
 from edge_agent.runtimes.decoders import mlx_folder
 
 Modules = dict[str, Any]

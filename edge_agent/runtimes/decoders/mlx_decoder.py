@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
-from edge_agent.models.hf_config import HfConfig
-from edge_agent.models.hf_files import HINT
+from edge_agent.models.formats.hf_config import HfConfig
+from edge_agent.models.formats.hf_files import HINT
 from edge_agent.runtimes.decoders import mlx_folder
 from edge_agent.runtimes.decoders.decoder import STEP_TOKENS, Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.models.hf_config import HfConfig
-from edge_agent.models.hf_files import HINT, missing, object_of, unreadable
-from edge_agent.models.hf_folder import safetensors_files
+from edge_agent.models.formats.hf_config import HfConfig
+from edge_agent.models.formats.hf_files import HINT, missing, object_of, unreadable
+from edge_agent.models.formats.hf_folder import safetensors_files
 
 INDEX_FILE = "model.safetensors.index.json"
 

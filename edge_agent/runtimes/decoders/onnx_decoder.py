@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_bridge.protocol.problems import InvalidRequest
-from edge_agent.models.hf_files import unreadable
-from edge_agent.models.lora_facts import unsupported_by_onnx
+from edge_agent.models.formats.hf_files import unreadable
+from edge_agent.models.lora.facts import unsupported_by_onnx
 from edge_agent.runtimes.decoders.decoder import Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
 from edge_agent.runtimes.decoders.onnx_caches import Step, caches_for

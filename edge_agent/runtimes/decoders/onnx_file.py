@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from edge_agent.models.hf_files import missing, unreadable
+from edge_agent.models.formats.hf_files import missing, unreadable
 
 _MAX_BYTES = 2**31 - 1  # of any protobuf message
 _MAX_DEPTH = 64

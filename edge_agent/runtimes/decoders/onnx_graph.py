@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.models.hf_config import HfConfig
-from edge_agent.models.hf_files import unreadable
+from edge_agent.models.formats.hf_config import HfConfig
+from edge_agent.models.formats.hf_files import unreadable
 from edge_agent.runtimes.decoders.onnx_file import read_onnx_file
 
 if TYPE_CHECKING:

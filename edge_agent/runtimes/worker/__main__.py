@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from cloud_bridge.protocol.problems import Broken, NotFound, Problem
-from edge_agent.models.in_use import Hold, hold
+from edge_agent.models.locks.in_use import Hold, hold
 from edge_agent.runtimes.chat.chat_template import CHATML, ChatTemplate
 from edge_agent.runtimes.chat.prompt import Prompter
 from edge_agent.runtimes.chat.tool_styles import tool_style

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import NotFound
-from edge_agent.models.in_use import Hold, hold
+from edge_agent.models.locks.in_use import Hold, hold
 from edge_agent.runtimes.decoders.decoder import Decoder
 
 

@@ -1,0 +1,1 @@
+"""One file with models for a device without a network."""

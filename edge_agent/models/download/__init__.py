@@ -1,0 +1,1 @@
+"""How a model's files get here: from mirrors, hubs and package registries, resumed and checked."""

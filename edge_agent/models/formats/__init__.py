@@ -1,0 +1,1 @@
+"""What the headers of models' files say, read with suspicion, without loading anything."""

@@ -1,0 +1,1 @@
+"""Who uses, fetches or replaces a model just now, across processes."""

@@ -1,0 +1,1 @@
+"""Several artifacts of one model side by side, and the best one within limits."""

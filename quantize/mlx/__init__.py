@@ -1,0 +1,1 @@
+"""To MLX: mlx-lm's conversion, recipes and learned methods, in a process of its own."""

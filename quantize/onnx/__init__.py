@@ -1,0 +1,1 @@
+"""To ONNX: exported and quantized in an environment of its own, which has torch and optimum."""

@@ -1,0 +1,1 @@
+"""What is converted: files, folders and a hub's repositories."""

@@ -23,9 +23,7 @@ log = logging.getLogger(__name__)
 # Threads that wait for each other spin for some microseconds and then sleep. By default OpenMP's spin for milliseconds:
 # on a machine that has anything else to do that makes generation several times slower. Sleeping at once costs a third
 # on an idle one. The second setting is GCC's, and counts there; the first is everybody else's.
-# llama.cpp's tiled product takes over from eight rows on, and on two cores it is slower there than the plain one:
-# eight answers at once lose a quarter of their speed by it, a long prompt gains less than a tenth.
-ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "GGML_CPU_TILED_MM": "0"}
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 _LOAD_SECONDS = 300
 _GOODBYE_SECONDS = 2
 _STDERR_LINES = 50

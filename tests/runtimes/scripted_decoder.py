@@ -17,10 +17,12 @@ VOCABULARY = SmallVocabulary()
 class ScriptedDecoder:
     """Stands for a language model; checks what every real decoder relies on. Text repeats itself, so drafts happen.
 
-    `turns` are the adapters of all evaluations.
+    `turns` are the adapters of all evaluations, `companies` the sequences that got a single token in each.
     """
 
     vocabulary = VOCABULARY
+
+    slow_widths = range(0)
 
     def __init__(self, *, cells: int, sequences: int, context_length: int, can_share_prefixes: bool = True) -> None:
         self.cells = cells
@@ -35,6 +37,7 @@ class ScriptedDecoder:
         self._next_cell = 0
         self._adapters: list[str | None] = [None] * sequences
         self.turns: list[str | None] = []
+        self.companies: list[set[int]] = []
 
     def load_adapter(self, name: str, path: Path) -> None:
         """Any name will do."""
@@ -50,6 +53,7 @@ class ScriptedDecoder:
         self.evaluations += 1
         self.busiest = max(self.busiest, len(spans))
         self.turns.append(adapter)
+        self.companies.append({span.sequence for span in spans if len(span.tokens) == 1})
         return [self._append(span, adapter) for span in spans]
 
     def _append(self, span: Span, adapter: str | None) -> Logits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -101,6 +102,7 @@ def test_in_any_company_and_out_of_memory_an_answer_is_what_it_would_be_alone(se
         context_length=length,
         can_share_prefixes=dice.random() < 0.8,
     )
+    decoder.slow_widths = dice.choice([range(0), range(3, 6)])
     common = [dice.randrange(200) for _ in range(length)]
     tasks = []
     for task_id in range(dice.randrange(1, 9)):
@@ -186,3 +188,17 @@ def test_answers_to_one_prompt_run_together_where_their_shared_cells_fit():
     run.finish()
     assert run.decoder.busiest == 8
     assert run.decoder.refusals == 0
+
+
+def test_where_eight_at_once_are_slow_seven_are_written_and_nobody_is_left_out_twice():
+    decoder = roomy()
+    decoder.slow_widths = range(8, 12)
+    run = Run(decoder)
+    for task_id in range(8):
+        run.submit(task_id, [task_id, 1], max_tokens=30, temperature=1.0)
+    run.finish()
+    assert {run.said(task_id)[0][1:] for task_id in range(8)} == {(30, "length")}
+    crowded = [company for company in decoder.companies[2:30] if company]
+    assert {len(company) for company in crowded} == {7}
+    for one, following in pairwise(crowded):
+        assert one | following == set(range(8))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 STEP_TOKENS = 512
+NO_WIDTHS = range(0)
 """The most tokens of one `evaluate`, all spans together."""
 
 DRAFTED_TOKENS = 7
@@ -119,6 +120,11 @@ class Decoder(Protocol):
     @property
     def can_share_prefixes(self) -> bool:
         """Whether `share` works, and `forget` from a position within a sequence."""
+        ...
+
+    @property
+    def slow_widths(self) -> range:
+        """So many sequences with a token each take longer a token than one fewer than the range's first."""
         ...
 
     def load_adapter(self, name: str, path: Path) -> None:

@@ -20,7 +20,7 @@ from cloud_bridge.protocol.problems import Broken, InvalidRequest, Unavailable
 from edge_agent.models.formats.hf_config import HfConfig
 from edge_agent.models.formats.hf_files import HINT
 from edge_agent.runtimes.decoders import mlx_folder
-from edge_agent.runtimes.decoders.decoder import STEP_TOKENS, Logits, NoRoomError, Span
+from edge_agent.runtimes.decoders.decoder import NO_WIDTHS, STEP_TOKENS, Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
 from edge_agent.runtimes.decoders.mlx_adapters import MlxAdapters
 
@@ -82,6 +82,7 @@ class MlxDecoder:
         self.sequences = sequences
         layers = cache.make_prompt_cache(model)
         # Windows that rotate and recurrent states can be neither cut back nor begun in the middle.
+        self.slow_widths = NO_WIDTHS
         self.can_share_prefixes = all(type(layer) is cache.KVCache for layer in layers)
         self._sequences = [self._new_sequence() for _ in range(sequences)]
         self._owners: Counter[int] = Counter()

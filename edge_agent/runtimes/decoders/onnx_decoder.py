@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.formats.hf_files import unreadable
 from edge_agent.models.lora.facts import unsupported_by_onnx
-from edge_agent.runtimes.decoders.decoder import Logits, NoRoomError, Span
+from edge_agent.runtimes.decoders.decoder import NO_WIDTHS, Logits, NoRoomError, Span
 from edge_agent.runtimes.decoders.hf_vocabulary import HfVocabulary
 from edge_agent.runtimes.decoders.onnx_caches import Step, caches_for
 from edge_agent.runtimes.decoders.onnx_graph import OnnxGraph, open_graph
@@ -48,6 +48,7 @@ class OnnxDecoder:
     """
 
     can_share_prefixes = True
+    slow_widths = NO_WIDTHS
 
     def __init__(self, graph: OnnxGraph, vocabulary: HfVocabulary, *, context_length: int, sequences: int) -> None:
         from onnxruntime import RunOptions  # noqa: PLC0415  # an engine: the daemon starts without it

@@ -149,10 +149,12 @@ class Engine:
         """One token of each answer that is being written, drafts, then as much of the prompts as there is time for."""
         running = self._turns.next(self._running)
         step = Step(running[0].task.adapter if running else None)
+        reading = sorted((each for each in running if each.missing > 1), key=lambda each: each.missing)
         writing = [answer for answer in running if answer.missing == 1]
+        if not reading:
+            writing = self._turns.company(writing, self._decoder.slow_widths)
         for answer in writing:
             step.write(answer, draft(answer, DRAFTED_TOKENS - step.drafted, self._decoder, alone=len(running) == 1))
-        reading = sorted((each for each in running if each.missing > 1), key=lambda each: each.missing)
         written = sum(len(part.span.tokens) for part in step.parts)
         if any(answer.task.is_reproducible for answer in reading):
             budget = FIRST

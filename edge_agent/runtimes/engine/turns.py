@@ -16,6 +16,15 @@ class Turns:
     def __init__(self) -> None:
         self._order: list[str | None] = []
         self._taken = 0
+        self._first = 0
+
+    def company(self, writing: Sequence[Answer], slow_widths: range) -> list[Answer]:
+        """Those of `writing` whose next token is computed now: all, or where that is slow, fewer, each time others."""
+        if len(writing) not in slow_widths:
+            return list(writing)
+        taken = [writing[(self._first + each) % len(writing)] for each in range(slow_widths.start - 1)]
+        self._first = (self._first + len(taken)) % len(writing)
+        return taken
 
     def next(self, running: Sequence[Answer]) -> list[Answer]:
         """The answers that the next step is for: all that want the adapter whose turn it is."""

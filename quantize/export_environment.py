@@ -120,7 +120,8 @@ def pip(python: Path, *arguments: str, scratch: Path) -> None:
 
     Raises CalledProcessError with what it said. When this is interrupted, whatever it started ends with it.
     """
-    command = [str(python), "-m", "pip", *arguments, "--no-input", "--disable-pip-version-check"]
+    # -P: the present folder may be the model's, with a pip.py in it.
+    command = [str(python), "-P", "-m", "pip", *arguments, "--no-input", "--disable-pip-version-check"]
     environ = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
     with subprocess.Popen(
         command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.models.digest import sha256_of
@@ -42,11 +43,15 @@ class Checked:
         self._seen[file.path] = _state(self._folder / file.path, file.sha256)
 
     def save(self) -> None:
-        """Write it down; losing it costs only time."""
+        """Write it down, where that can be: losing it costs only time."""
         whole = self._folder / _NAME
         fresh = whole.with_name(f"{_NAME}.{os.getpid()}")
-        fresh.write_text(json.dumps(self._seen, indent=1, sort_keys=True), encoding="utf-8")
-        fresh.replace(whole)
+        try:
+            fresh.write_text(json.dumps(self._seen, indent=1, sort_keys=True), encoding="utf-8")
+            fresh.replace(whole)
+        except OSError:  # a full disk, or a folder that may only be read
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
 
 
 def _state(path: Path, sha256: str) -> list[str | int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.manifest import Manifest, plain
 
@@ -18,6 +20,15 @@ def damaged(manifest: Manifest, what: str, code: str) -> Broken:
         return damaged_here(manifest.id, what, code)
     hint = f"Repair it with `edge-agent models pull {manifest.id}`."
     return Broken(f"The model {manifest.id} {what}.", code=code, hint=hint)
+
+
+def all_damaged(problems: Sequence[Broken]) -> Broken:
+    """These, at least one, as one problem: it names every model, and how to mend each."""
+    if len({str(problem) for problem in problems}) == 1:
+        return problems[0].with_traceback(None)
+    messages = dict.fromkeys(problem.message for problem in problems)
+    hints = dict.fromkeys(problem.hint for problem in problems)
+    return Broken(" ".join(messages), code="models_damaged", hint=" ".join(hints))
 
 
 def damaged_here(name: str, what: str, code: str) -> Broken:

@@ -26,6 +26,9 @@ ModelFormat = Literal["gguf", "onnx", "mlx", "spacy", "safetensors"]
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*$", max_length=100)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_relative)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# No disk and no model has more: what is computed from these numbers stays sensible.
+Count = Annotated[int, Field(gt=0, le=2**53)]
+CountOrZero = Annotated[int, Field(ge=0, le=2**53)]
 # A perplexity is at most e to the power of 64.
 Positive = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
@@ -55,7 +58,7 @@ class WheelMember:
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
     sha256: Sha256
     member: RelativePath
-    size: Annotated[int, Field(gt=0)]
+    size: Count
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -101,7 +104,7 @@ class ModelFile:
 
     path: RelativePath
     sha256: Sha256
-    size: Annotated[int, Field(gt=0)]
+    size: Count
     sources: tuple[Source, ...] = ()
 
 
@@ -111,7 +114,7 @@ class MadeFromFile:
 
     path: Text
     sha256: Sha256
-    size: Annotated[int, Field(ge=0)]
+    size: CountOrZero
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -135,7 +138,7 @@ class Measured:
     `intents` utterances and of `documents`, None where nothing was asked.
     """
 
-    size_bytes: Annotated[int, Field(gt=0)]
+    size_bytes: Count
     ram_mb: Annotated[int, Field(gt=0, le=2**24)]
     peak_ram_mb: Annotated[int, Field(ge=0, le=2**24)]
     prompt_tokens_per_s: Positive | None
@@ -148,13 +151,13 @@ class Measured:
     perplexity_ratio: Positive
     perplexity_ratio_error: NotNegative
     reference_perplexity: Positive
-    tokens: Annotated[int, Field(gt=0)]
+    tokens: Count
     intent_accuracy: Share | None
     reference_intent_accuracy: Share | None
-    intents: Annotated[int, Field(ge=0)]
+    intents: CountOrZero
     json_validity: Share | None
     reference_json_validity: Share | None
-    documents: Annotated[int, Field(ge=0)]
+    documents: CountOrZero
     reference_sha256: Sha256
     text_sha256: Sha256
 
@@ -199,8 +202,8 @@ class Manifest:
     ram_mb: Annotated[int, Field(gt=0, le=2**24)]
     files: Annotated[tuple[ModelFile, ...], Field(min_length=1)]
     tasks: tuple[str, ...] = ()
-    context_length: Annotated[int, Field(gt=0)] | None = None
-    parameters: Annotated[int, Field(gt=0)] | None = None
+    context_length: Count | None = None
+    parameters: Count | None = None
     quantization: Text | None = None
     homepage: Text | None = None
     schema: Literal[1] = SCHEMA

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from cloud_bridge.protocol.problems import Broken, NotAllowed, NotFound, Unavailable
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.checked import Checked
-from edge_agent.models.damage import damaged
-from edge_agent.models.disk import check_room, free_disk
+from edge_agent.models.damage import all_damaged, damaged
+from edge_agent.models.disk import check_room, disk_errors, free_disk
 from edge_agent.models.download.download import Download
 from edge_agent.models.entries import Damaged, Entry, Verified
 from edge_agent.models.formats.header_checks import HeaderChecks
@@ -122,9 +122,9 @@ class ModelStore:
         """Make the model whole, fetching only what is missing or damaged; its folder.
 
         Two pulls of one model do not collide: the second waits and finds it done. A cut pull is resumed by the next.
-        Raises what `get` raises; Unavailable code "model_unavailable" | "not_enough_disk" |
-        "models_folder_not_writable"; NotAllowed code "unsafe_path"; Broken code "model_corrupt" for a bundled one and
-        for one made here, which can be had nowhere else.
+        Raises what `get` and `Hub` raise; Unavailable code "model_unavailable" | "not_enough_disk" |
+        "models_folder_not_writable"; InvalidRequest code "file_too_large"; NotAllowed code "unsafe_path"; Broken code
+        "model_corrupt" for a bundled one and for one made here, which can be had nowhere else.
         """
         manifest = self.get(model_id)
         bundled = _bundled_folder(manifest, self.catalog.data_dir)
@@ -134,7 +134,8 @@ class ModelStore:
             return there
         place = self.place(model_id)
         folder = place.folder
-        with place.changing(lambda: progress.advance(0, manifest.size, "waiting for another pull")):
+        alone = place.changing(lambda: progress.advance(0, manifest.size, "waiting for another pull"))
+        with alone, disk_errors(self.root):
             place.check_no_link()
             folder.mkdir(parents=True, exist_ok=True)
             checked = Checked(folder)
@@ -155,19 +156,26 @@ class ModelStore:
         return folder
 
     def verify(self, model_id: str | None = None, progress: Progress = SILENT) -> Sequence[Verified]:
-        """Read every file of the model (or of all that are here) and compare its sha256.
+        """Read every file of the model (or of all that have a file here) and compare its sha256.
 
-        Raises Broken code "model_corrupt" that names the files, "model_file_missing", what `damaged` has, or NotFound.
+        Raises Broken code "model_corrupt" that names the files, "model_file_missing", what `damaged` has, or NotFound;
+        Broken code "models_damaged" that names them where there are several.
         """
         if model_id is not None:
-            manifests = [self.get(model_id)]
-            self.path(model_id)
-        else:
-            manifests = [entry.manifest for entry in self.list() if entry.size_on_disk]
+            manifest = self.get(model_id)
+            return [self._verify(manifest, self.path(model_id), Meter(progress, manifest.size))]
+        manifests = [entry.manifest for entry in self.list() if self._has_files(entry.manifest)]
         meter = Meter(progress, sum(manifest.size for manifest in manifests))
-        verified = [self._verify(manifest, self._folder(manifest), meter) for manifest in manifests]
-        for one in self.damaged() if model_id is None else ():
-            raise one.problem.with_traceback(None)
+        verified: list[Verified] = []
+        problems: list[Broken] = []
+        for manifest in manifests:
+            try:
+                verified.append(self._verify(manifest, self._folder(manifest), meter))
+            except Broken as problem:
+                problems.append(problem)
+        problems += [one.problem for one in self.damaged()]
+        if problems:
+            raise all_damaged(problems)
         return verified
 
     def remove(self, model_id: str) -> int:
@@ -258,6 +266,10 @@ class ModelStore:
         if problem := self._headers.problem(manifest, folder):  # as it was made, and of no use all the same
             raise problem.with_traceback(None)
         return Verified(manifest.id, len(manifest.files), manifest.size)
+
+    def _has_files(self, manifest: Manifest) -> bool:
+        """Not so for one whose pull has just begun: a part of a file is no file."""
+        return any((self._folder(manifest) / file.path).is_file() for file in manifest.files)
 
     def _looked_into(self) -> Mapping[str, Manifest | Broken]:
         """The models made here, with what their files' sizes and headers say of them."""

@@ -42,7 +42,7 @@ class ModelSpec:
     the model lies beside it. `context_length` is what all sequences share, in tokens; a model that has less gets
     what it has. `parallel` sequences are answered at once, `max_waiting` more requests wait; `threads` 0: decided
     from the machine. `ram_mb` is what it takes resident at most, in MiB. `in_use` is the lock that the process shares
-    while it lives, so that nobody removes the files under it (`edge_agent.models.in_use`).
+    while it lives, so that nobody removes the files under it (`edge_agent.models.locks.in_use`).
     With an `adapter` it is still the model's one process that answers, beside those who ask for the plain model.
     """
 

@@ -12,11 +12,13 @@ Prints one JSON object a line: {"step": what is going on, "at": bytes, "of": byt
 from __future__ import annotations
 
 import argparse
+import ctypes
 import errno
 import json
 import logging
 import os
 import runpy
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
@@ -179,7 +181,14 @@ def refusal(said: str, source: Path) -> Refused:
     )
 
 
+def end_with_parent() -> None:
+    """Ask Linux to end this process when the command that started it ends, in whatever way."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
 if __name__ == "__main__":
+    end_with_parent()
     # Only our own lines may go to stdout; the libraries chat on stderr, which is shown when something fails.
     sys.stdout = sys.stderr
     os.environ["HF_HUB_OFFLINE"] = "1"

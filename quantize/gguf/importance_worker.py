@@ -19,6 +19,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.runtimes.worker.lifeline import die_with
 from edge_agent.runtimes.worker.threads import compute_threads
 from quantize.gguf.ggml import F32, Ggml, MismatchError, Tensor, at
 from quantize.gguf.importance_file import ImportanceMatrix, Numbers, Sums, write
@@ -232,5 +233,6 @@ def _read(context: Any, tokens: list[int]) -> bool:
 
 
 if __name__ == "__main__":
+    die_with(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     main(**json.loads(sys.argv[1]))

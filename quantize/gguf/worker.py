@@ -20,6 +20,7 @@ from typing import Any
 
 import llama_cpp
 
+from edge_agent.runtimes.worker.lifeline import die_with
 from quantize.gguf.ggml import Ggml, MismatchError
 from quantize.gguf.importance_file import NoMatrixError, read
 from quantize.gguf.to_gguf import types
@@ -181,5 +182,6 @@ def _metadata(model: Any, key: bytes) -> str | None:
 
 
 if __name__ == "__main__":
+    die_with(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     main(**json.loads(sys.argv[1]))

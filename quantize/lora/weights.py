@@ -23,7 +23,8 @@ from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.formats.hf_files import object_of, unreadable
 from edge_agent.models.formats.safetensors_header import StoredTensor, safetensors_header
 from edge_agent.models.lora import mlx as lora_mlx
-from edge_agent.models.lora.facts import MAX_RANK, unsupported
+from edge_agent.models.lora.facts import MAX_RANK, finite, unsupported
+from edge_agent.models.manifest import plain
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
@@ -136,7 +137,7 @@ def _halves(path: Path) -> dict[str, tuple[Matrix, Matrix]]:
     pairs = {layer: (a, halves["B"][layer]) for layer, a in halves["A"].items()}
     for layer, (a, b) in pairs.items():
         if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or not 0 < a.shape[0] <= MAX_RANK:
-            raise unreadable(path, f"has two halves for {layer} that do not fit")
+            raise unreadable(path, f"has two halves for {plain(layer, 100)} that do not fit")
     return pairs
 
 
@@ -154,12 +155,12 @@ def _numbers(path: Path, tensor: StoredTensor, data: bytes) -> Matrix:
 def _scale(folder: Path, config: Mapping[str, Any], layer: str, rank: int) -> float:
     """What PEFT multiplies a layer's B·A by; `use_rslora` is Kalajdzievski's, 2023: the root of the rank."""
     path = folder / CONFIG_FILE
-    alpha = _of_layer(config.get("alpha_pattern"), layer, config.get("lora_alpha", 8))
+    alpha = finite(_of_layer(config.get("alpha_pattern"), layer, config.get("lora_alpha", 8)))
     stated = _of_layer(config.get("rank_pattern"), layer, config.get("r", rank))
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
+    if alpha is None:
         raise unreadable(path, "has a senseless lora_alpha")
     if stated != rank:
-        raise unreadable(path, f"states another rank for {layer} than its weights have")
+        raise unreadable(path, f"states another rank for {plain(layer, 100)} than its weights have")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 

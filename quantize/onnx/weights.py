@@ -69,7 +69,7 @@ class Graph:
         for node in reversed(list(nodes)):
             if wanted.intersection(node.output):
                 kept.append(node)
-                wanted.update(node.input)
+                wanted.update(_read_by(node))
         inputs = [given for given in graph.input if given.name in wanted]
         del graph.node[:], graph.input[:]
         graph.node.extend(reversed(kept))
@@ -84,7 +84,7 @@ class Graph:
         """The model, complete, with the initializers that are used."""
         graph = self.model.graph
         made = {name for node in graph.node for name in node.output}
-        used = {name for node in graph.node for name in node.input} - made
+        used = {name for node in graph.node for name in _read_by(node)} - made
         tensors = [tensor for tensor in (*graph.initializer, *self.added) if tensor.name in used]
         for tensor in tensors:
             _load(tensor, self.folder)
@@ -95,6 +95,21 @@ class Graph:
         return self.model
 
 
+def _read_by(node: Any) -> Iterator[str]:
+    """The names that a node reads, and the graphs within it, which may read whatever lies around them."""
+    yield from node.input
+    for graph in _inner(node):
+        yield from (output.name for output in graph.output)
+        for each in graph.node:
+            yield from _read_by(each)
+
+
+def _inner(node: Any) -> Iterator[Any]:
+    """The bodies of loops and branches."""
+    for attribute in node.attribute:
+        yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
+
+
 def _constants(graph: Any) -> Iterator[Any]:
     """Tensors that are parts of nodes: of large models, exporters put these into the second file, too."""
     for node in graph.node:
@@ -102,8 +117,8 @@ def _constants(graph: Any) -> Iterator[Any]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _constants(inner)
+        for inner in _inner(node):
+            yield from _constants(inner)
 
 
 def _load(tensor: Any, folder: Path) -> None:

@@ -6,21 +6,19 @@ stopped goes on with what has come, and a second one fetches nothing.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_bridge.protocol.problems import Broken, Problem, Unavailable
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.checked import Checked
-from edge_agent.models.disk import not_enough_disk
+from edge_agent.models.disk import check_room, disk_errors
 from edge_agent.models.download.fetch import fetch_file, part_path
 from edge_agent.models.download.hub import Hub
 from edge_agent.models.download.stream import SourceFailed, Stream
@@ -39,7 +37,6 @@ _ID = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SPARE_DISK = 64 * 2**20
 _WHOLE = ".whole.json"
 
 
@@ -115,7 +112,7 @@ class _Repository:
             index = self._index(wanted)
             wanted = (*wanted, *self._listing.weights(index))
         self._get(wanted)
-        _remember(self._folder, wanted)
+        _remember(self._folder, wanted, asked=file, main=main)
         return Fetched(self._listing.repo, self._listing.commit, self._folder, main)
 
     def _index(self, wanted: Iterable[HubFile]) -> list[str] | None:
@@ -140,25 +137,20 @@ class _Repository:
         checked = Checked(self._folder)
         missing = [file for file in wanted if not self._is_whole(file, checked)]
         still_to_come = sum(file.size - self._begun(file) for file in missing)
-        if missing and shutil.disk_usage(self._folder).free < still_to_come + _SPARE_DISK:
-            raise not_enough_disk(self._folder, still_to_come)
+        check_room(self._folder, still_to_come)
         meter = Meter(self._progress, sum(file.size for file in wanted))
         meter.finish(sum(file.size for file in wanted if file not in missing), self._listing.repo)
         try:
-            for file in missing:
-                if file.sha256 is None:
-                    self._small(file)
-                else:
-                    self._large(file, meter)
-                    checked.add(self._model_file(file))
-                meter.finish(file.size, file.path)
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise not_enough_disk(self._folder) from error
-            raise
+            with disk_errors(self._folder):
+                for file in missing:
+                    if file.sha256 is None:
+                        self._small(file)
+                    else:
+                        self._large(file, meter)
+                        checked.add(self._model_file(file))
+                    meter.finish(file.size, file.path)
         finally:
-            with suppress(OSError):  # losing it costs only time
-                checked.save()
+            checked.save()
 
     def _is_whole(self, file: HubFile, checked: Checked) -> bool:
         if file.sha256 is not None:
@@ -246,33 +238,41 @@ def _folder(sources: Path, repo: str, commit: str) -> Path:
     return sources / f"{repo.replace('/', '--')}@{commit}"
 
 
-def _remember(folder: Path, files: Iterable[HubFile]) -> None:
-    """Which files came whole: what an id with this commit needs no hub for."""
-    known = _whole(folder) | {file.path: file.size for file in files}
-    _write(folder / _WHOLE, json.dumps(known, indent=1, sort_keys=True).encode())
+def _remember(folder: Path, files: Iterable[HubFile], *, asked: str | None, main: Path) -> None:
+    """Which files came whole, and which of them was meant: what an id with this commit needs no hub for."""
+    known = _whole(folder)
+    files_known = known.files | {file.path: file.size for file in files}
+    own = main.relative_to(folder).as_posix()
+    mains = known.mains | {asked or "": own, **({} if main == folder else {own: own})}
+    _write(folder / _WHOLE, json.dumps({"files": files_known, "mains": mains}, indent=1, sort_keys=True).encode())
 
 
-def _whole(folder: Path) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """The size of each file that came whole; by the file that was asked for ("" for none), the model's own path."""
+
+    files: dict[str, int]
+    mains: dict[str, str]
+
+
+def _whole(folder: Path) -> _Whole:
     try:
-        found: dict[str, int] = json.loads((folder / _WHOLE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found
+        found = json.loads((folder / _WHOLE).read_bytes())
+        return _Whole(dict(found["files"]), dict(found["mains"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return _Whole({}, {})
 
 
 def _known(sources: Path, wanted: HubId) -> Fetched | None:
     """What was fetched before, if its files have the sizes they had: `sha256` of all is taken before long work."""
     folder = _folder(sources, wanted.repo, wanted.revision)
     whole = _whole(folder)
-    for path, size in whole.items():
+    for path, size in whole.files.items():
         file = folder / path
         if not file.is_file() or file.stat().st_size != size:
             return None
-    if wanted.file is None and "config.json" in whole:
-        return Fetched(wanted.repo, wanted.revision, folder, folder)
-    if wanted.file is not None and wanted.file in whole:
-        return Fetched(wanted.repo, wanted.revision, folder, folder / wanted.file)
-    return None
+    main = whole.mains.get(wanted.file or "")
+    return None if main is None else Fetched(wanted.repo, wanted.revision, folder, folder / main)
 
 
 def _fetched_before(sources: Path, wanted: HubId) -> str | None:

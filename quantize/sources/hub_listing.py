@@ -22,6 +22,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 _MOST_SHOWN = 20
 _LONGEST_PATH = 200
+_MOST_BYTES = 1 << 53
 # Never code, and never weights as pickles, which are code.
 _BESIDE_WEIGHTS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
@@ -75,16 +76,17 @@ class Listing:
     def weights(self, index: Iterable[str] | None) -> tuple[HubFile, ...]:
         """The safetensors to fetch: those that the `index` names, without one `model.safetensors` or all there are.
 
-        Raises Broken code "model_file_missing" where the index names one that the repository does not have.
+        Raises Broken code "model_file_missing" where the index names what is none, or is not there.
         """
         if index is None:
             found = self._safetensors()
             own = [path for path in found if path.startswith("model")]
             return tuple(self.files[path] for path in own or found)
+        safetensors = self._safetensors()
         for path in index:
-            if path not in self.files:
+            if path not in safetensors:
                 raise Broken(
-                    f"{self.repo} has no file {plain(path)}, which its {INDEX} names.",
+                    f"{self.repo} has no safetensors {plain(path)}, which its {INDEX} names.",
                     code="model_file_missing",
                     hint="Choose another revision: owner/name@REVISION",
                 )
@@ -168,7 +170,7 @@ def _file(entry: Mapping[str, Any]) -> HubFile | None:
         return None
     large = entry.get("lfs")
     size = large["size"] if large else entry.get("size", MOST_SMALL_BYTES)
-    if type(size) is not int or size < (1 if large else 0):
+    if type(size) is not int or not (1 if large else 0) <= size <= _MOST_BYTES:
         raise ValueError
     if not large:
         digest = entry.get("blobId")

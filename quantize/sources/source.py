@@ -119,8 +119,15 @@ def _from_hub(text: str, home: Path, progress: Progress, environ: Mapping[str, s
 
 
 def _gguf(path: Path) -> Source:
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise Broken(
+            f"{path.name} cannot be read.",
+            code="model_unreadable",
+            hint="Give yourself the right to read it, or name another source.",
+        ) from error
     if start != b"GGUF":
         raise InvalidRequest(
             f"{path.name} is not a GGUF file.",

@@ -215,6 +215,22 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(here: Model
     assert _install(nothing_to_write, content).there == ["mine"]
 
 
+def test_a_disk_that_is_full_behind_the_last_file_is_said(there: ModelStore) -> None:
+    """The files fit, and the manifest.json that is written after them does not."""
+    limits = pytest.importorskip("resource", reason="this system limits no process's files")
+    files = {"weights.gguf": b"ten bytes."}
+    content = _packed([made_here_manifest("mine", files)], {"models/mine/weights.gguf": files["weights.gguf"]})
+    before, most = limits.getrlimit(limits.RLIMIT_FSIZE)
+    limits.setrlimit(limits.RLIMIT_FSIZE, (100, most))
+    try:
+        with pytest.raises(InvalidRequest) as caught:
+            _install(there, content)
+    finally:
+        limits.setrlimit(limits.RLIMIT_FSIZE, (before, most))
+    assert caught.value.code == "file_too_large"
+    assert _left(there) == set()
+
+
 def _packed(
     manifests: list[dict[str, Any]], members: dict[str, bytes], change: Callable[[tarfile.TarFile], None] | None = None
 ) -> bytes:
@@ -320,7 +336,16 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "two of one id": (_packed([MINE, MINE], {}), "bundle_refused"),
     "no models": (_packed([], {}), "bundle_unreadable"),
     "models of another kind": (_packed([1], {}), "bundle_unreadable"),  # type: ignore[list-item]
-    "more than any disk": (_file(size=1 << 60), "not_enough_disk"),
+    "more than any disk": (_file(size=1 << 50), "not_enough_disk"),
+    "a size beyond numbers": (_file(size=10**400), "bad_manifest"),
+    "an endless context": (_described(context_length=10**18), "bad_manifest"),
+    "parameters beyond numbers": (_described(parameters=10**400), "bad_manifest"),
+    "fewer parameters than none": (_described(parameters=-1), "bad_manifest"),
+    "memory beyond numbers": (_described(ram_mb=10**400), "bad_manifest"),
+    "a scale beyond numbers": (
+        _described(kind="adapter", context_length=None, adapter={"rank": 1, "scale": 10**400}),
+        "bad_manifest",
+    ),
 }
 
 

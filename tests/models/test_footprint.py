@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.footprint import ONNX_READ_TOKENS, STEP_TOKENS, Footprint, Footprints, footprint
@@ -49,13 +51,24 @@ def _gguf(path: Path, *keys: bytes) -> Path:
     return path
 
 
+def _text(name: str, value: str) -> bytes:
+    return _key(name, 8, struct.pack("<Q", len(value)) + value.encode())
+
+
+ARCHITECTURE = _text("general.architecture", "lama")
 LAMA = [
+    ARCHITECTURE,
     _number("lama.block_count", 4),
     _number("lama.context_length", 4096),
     _number("lama.embedding_length", 256),
     _number("lama.feed_forward_length", 1024),
     _number("lama.attention.head_count", 8),
 ]
+
+
+def _instead(name: str, value: bytes) -> list[bytes]:
+    """The model with another value for one of its keys."""
+    return [*(key for key in LAMA if name.encode() not in key), value]
 
 
 def test_the_context_costs_what_its_keys_and_values_take(models_home: Path) -> None:
@@ -78,6 +91,29 @@ def test_heads_may_differ_from_layer_to_layer(tmp_path: Path) -> None:
     assert footprint(_gguf(tmp_path / "d", *LAMA, *sizes), "gguf").per_token - 1024 == 4 * 8 * (128 + 64) * 2
 
 
+@given(
+    others=st.lists(
+        st.tuples(
+            st.sampled_from(["x", "lam", "LAMA", "lamas", "general", "lama.lama"]),
+            st.sampled_from(["block_count", "context_length", "embedding_length", "attention.head_count_kv"]),
+            st.integers(0, 4),
+        ),
+        unique_by=lambda other: other[:2],
+    ),
+    at=st.integers(0, len(LAMA)),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_only_what_llama_cpp_reads_of_a_model_counts(
+    tmp_path: Path, others: list[tuple[str, str, int]], at: int
+) -> None:
+    """Keys with the name of another architecture make a model neither smaller nor larger."""
+    lies = [_number(f"{name}.{dimension}", value) for name, dimension, value in others]
+    real = footprint(_gguf(tmp_path / "m", *LAMA), "gguf")
+    found = footprint(_gguf(tmp_path / "m", *LAMA[:at], *lies, *LAMA[at:]), "gguf")
+    assert (found.per_token, found.context_length) == (real.per_token, real.context_length)
+    assert found.mb(4096, 4) == real.mb(4096, 4)
+
+
 def test_all_parts_of_a_split_model_count(tmp_path: Path) -> None:
     one = _gguf(tmp_path / "m-00001-of-00002.gguf", *LAMA)
     alone = footprint(one, "gguf").fixed
@@ -91,12 +127,17 @@ def test_all_parts_of_a_split_model_count(tmp_path: Path) -> None:
     [
         [],
         LAMA[1:],
-        [*LAMA, _number("lama.block_count", 2**32 - 1)],
-        [*LAMA, _number("lama.block_count", 0)],
-        [*LAMA, _number("lama.context_length", 0)],
-        [*LAMA, _key("lama.embedding_length", 10, struct.pack("<Q", 2**63))],
-        [*LAMA, _key("lama.embedding_length", 11, struct.pack("<q", -5))],
-        [*LAMA, _key("lama.embedding_length", 6, struct.pack("<f", 1.0))],
+        [ARCHITECTURE, *LAMA[2:]],
+        [*LAMA, _number("lama.context_length", 4096)],
+        [*LAMA, ARCHITECTURE],
+        [*LAMA, *(_number(f"{letter}.block_count", 1) for letter in "abcdefgh")],
+        _instead("architecture", _text("general.architecture", "llama")),
+        _instead("block_count", _number("lama.block_count", 2**32 - 1)),
+        _instead("block_count", _number("lama.block_count", 0)),
+        _instead("context_length", _number("lama.context_length", 0)),
+        _instead("embedding_length", _key("lama.embedding_length", 10, struct.pack("<Q", 2**63))),
+        _instead("embedding_length", _key("lama.embedding_length", 11, struct.pack("<q", -5))),
+        _instead("embedding_length", _key("lama.embedding_length", 6, struct.pack("<f", 1.0))),
         [*LAMA, _numbers("lama.attention.head_count_kv", [1] * 5000)],
         [*LAMA, _numbers("lama.attention.head_count_kv", [2**31] * 4)],
         [*LAMA, _key("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 0, 2**40))],
@@ -110,7 +151,7 @@ def test_senseless_dimensions_are_refused(tmp_path: Path, keys: list[bytes]) -> 
 
 
 def test_a_model_without_heads_or_width_does_not_divide_by_nothing(tmp_path: Path) -> None:
-    keys = [*LAMA[:2], _number("lama.embedding_length", 0), _number("lama.attention.head_count", 0)]
+    keys = [*LAMA[:3], _number("lama.embedding_length", 0), _number("lama.attention.head_count", 0)]
     assert footprint(_gguf(tmp_path / "odd.gguf", *keys), "gguf").mb(4096, 8) < 200
     none = [*LAMA, _numbers("lama.attention.head_count_kv", [])]
     assert footprint(_gguf(tmp_path / "empty.gguf", *none), "gguf").per_token > 1024

@@ -47,10 +47,23 @@ def test_a_truncated_model_is_told_from_an_unreadable_one(models_home: Path, tmp
     assert _code(tmp_path / "none.gguf") == "model_file_missing"
 
 
-@pytest.mark.parametrize(("tensors", "keys"), [(2**60, 1), (1, 2**60), (2**64 - 1, 2**64 - 1)])
+@pytest.mark.parametrize(
+    ("tensors", "keys"), [(2**60, 1), (1, 2**60), (2**64 - 1, 2**64 - 1), (70_000, 1), (1, 70_000)]
+)
 def test_senseless_counts_are_refused_at_once(tmp_path: Path, tensors: int, keys: int) -> None:
     path = tmp_path / "hostile.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, keys) + bytes(1000))
+    assert _code(path) == "model_unreadable"
+
+
+@pytest.mark.parametrize("kind", [8, 9], ids=["texts", "arrays"])
+@pytest.mark.parametrize("name", [b"tokenizer.ggml.tokens", b"tokenizer.ggml.merges"])
+def test_more_texts_than_any_vocabulary_has_are_not_counted(tmp_path: Path, name: bytes, kind: int) -> None:
+    path = tmp_path / "hostile.gguf"
+    with path.open("wb") as opened:
+        opened.write(b"GGUF" + struct.pack("<IQQ", 3, 0, 1))
+        opened.write(struct.pack("<Q", len(name)) + name + struct.pack("<IIQ", 9, kind, 5_000_000))
+        opened.truncate(100_000_000)  # zeros: 5 million empty texts
     assert _code(path) == "model_unreadable"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from cloud_bridge.protocol.problems import Conflict, NotFound
+from cloud_bridge.protocol.problems import Conflict, NotFound, Unavailable
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.locks.in_use import hold, users
+from edge_agent.models.locks import in_use, lock
+from edge_agent.models.locks.in_use import unused
 from edge_agent.models.store import ModelStore
 from edge_agent.runtimes.runtime import ModelSpec
 from edge_agent.runtimes.worker_runtime import WorkerRuntime
@@ -51,15 +53,12 @@ def _another_process(lock: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_model_in_use_is_not_removed_and_who_uses_it_is_told(store: ModelStore) -> None:
     place = store.place("mine")
-    with place.hold(), place.hold():
-        assert users(place.use_lock) == [os.getpid()]
-        with pytest.raises(Conflict) as caught:
-            store.remove("mine")
+    with place.hold(), place.hold(), pytest.raises(Conflict) as caught:
+        store.remove("mine")
     assert caught.value.code == "model_in_use"
     assert f"process {os.getpid()}." in caught.value.message
     assert "keep_alive_s" in caught.value.hint
     assert store.file("mine").read_bytes() == CONTENT
-    assert not users(place.use_lock)
     assert store.remove("mine") > len(CONTENT)
     assert not [path for path in store.root.iterdir() if path.suffix not in {".lock", ".use"}]
 
@@ -113,9 +112,9 @@ def test_whoever_removes_and_whoever_loads_at_once_never_both_succeed(store: Mod
 @pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_process_that_comes_too_late_says_that_the_model_is_gone(store: ModelStore) -> None:
-    path, lock = store.file("mine"), store.place("mine").use_lock
+    path, use_lock = store.file("mine"), store.place("mine").use_lock
     store.remove("mine")
-    runtime = WorkerRuntime(ModelSpec("mine", path, "gguf", 512, 1, 0, 1, in_use=lock))
+    runtime = WorkerRuntime(ModelSpec("mine", path, "gguf", 512, 1, 0, 1, in_use=use_lock))
     with pytest.raises(NotFound) as caught:
         await runtime.ensure_ready()
     assert caught.value.code == "model_not_installed"
@@ -147,12 +146,30 @@ def test_a_removal_that_was_killed_half_way_is_finished_by_the_next(store: Model
 
 
 def test_the_names_of_users_do_not_pile_up(store: ModelStore) -> None:
-    lock = store.place("mine").use_lock
+    place = store.place("mine")
     for _ in range(1000):
-        hold(lock).release()
-    assert lock.stat().st_size < 5000
-    with hold(lock):
-        assert users(lock) == [os.getpid()]
+        place.hold().release()
+    assert place.use_lock.stat().st_size < 5000
+    with place.hold(), pytest.raises(Conflict, match=rf"process {os.getpid()}\."):
+        store.remove("mine")
+
+
+def test_a_file_system_without_locks_is_said_and_its_models_can_be_used(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: int, *, shared: bool = False) -> bool:
+        raise OSError(errno.EOPNOTSUPP if shared else errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(lock, "try_lock", refused)
+    monkeypatch.setattr(in_use, "try_lock", refused)
+    with pytest.raises(Unavailable) as caught:
+        store.remove("mine")
+    assert caught.value.code == "models_folder_not_writable"
+    assert "EDGE_AGENT_HOME" in caught.value.hint
+    with pytest.raises(Unavailable, match="cannot be locked"), unused(store.place("mine").use_lock, "mine"):
+        pass
+    with store.place("mine").hold():
+        assert store.file("mine").read_bytes() == CONTENT
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

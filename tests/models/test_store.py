@@ -11,7 +11,7 @@ from cloud_bridge.protocol.problems import Broken, NotAllowed, NotFound, Unavail
 from edge_agent.models.bundled import bundled_path
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.store import ModelStore
-from tests.models.toys import CONTENT, FILE_SOURCE, Recorder
+from tests.models.toys import CONTENT, FILE_SOURCE, Recorder, make_here
 
 SMOL = "smollm2-135m-instruct-q4_1"
 QWEN = "qwen2.5-coder-1.5b-instruct-q4_k_m"
@@ -49,6 +49,38 @@ def test_verify_finds_a_flipped_bit_and_pull_mends_it(toy: ModelStore, at: int) 
     toy.pull("toy", Recorder())
     assert toy.file("toy").read_bytes() == CONTENT
     toy.verify()
+
+
+def test_what_was_found_cannot_be_written_down(toy: ModelStore) -> None:
+    folder = toy.path("toy")
+    (folder / ".checked.json").unlink()
+    (folder / ".checked.json" / "in the way").mkdir(parents=True)
+    assert toy.verify("toy")[0].files == 1
+    toy.pull("toy", Recorder())
+    _flip(toy.file("toy"), 9)
+    (toy.root.parent / "mirror" / "toy" / "weights.bin").unlink()
+    with pytest.raises(Unavailable) as caught:
+        toy.pull("toy", Recorder())
+    assert caught.value.code == "model_unavailable"
+    assert not list(folder.glob(".checked.json.*"))
+
+
+def test_verify_names_every_damaged_model_and_passes_over_one_that_is_only_begun(toy: ModelStore) -> None:
+    whole = toy.file("toy")
+    begun = whole.rename(whole.with_name("weights.bin.abc.part"))
+    make_here(toy.root, "good")
+    assert [verified.model_id for verified in toy.verify()] == ["good"]
+    begun.rename(whole)
+    _flip(whole, 9)
+    _flip(make_here(toy.root, "flipped") / "weights.gguf", 9000)
+    (make_here(toy.root, "a-list") / "manifest.json").write_text("[]")
+    with pytest.raises(Broken) as caught:
+        toy.verify()
+    assert caught.value.code == "models_damaged"
+    for model_id in ("toy", "flipped", "a-list"):
+        assert f"The model {model_id} " in caught.value.message
+        assert f" {model_id}`" in caught.value.hint
+    assert "good" not in str(caught.value)
 
 
 def test_pull_mends_bytes_that_changed_unseen(toy: ModelStore) -> None:

@@ -113,6 +113,15 @@ def test_the_second_time_nothing_is_fetched_and_a_commit_needs_no_hub(hub: Model
     assert first.hub in caught.value.hint
 
 
+def test_a_commit_with_one_gguf_needs_no_hub_either(hub: ModelHub, tmp_path: Path) -> None:
+    hub.hold_repository({"toy.Q4_0.gguf": GGUF, "README.md": CARD})
+    first = _find(hub, tmp_path)
+    offline = {"HF_HUB_OFFLINE": "1"}
+    assert source.find(f"{REPO}@{COMMIT}", home=tmp_path, environ=offline) == first
+    assert first.hub is not None
+    assert source.find(first.hub, home=tmp_path, environ=offline) == first
+
+
 def test_a_damaged_file_is_fetched_again(hub: ModelHub, tmp_path: Path) -> None:
     hub.hold_repository(FOLDER)
     found = _find(hub, tmp_path)
@@ -135,10 +144,12 @@ def test_shards_are_those_that_the_index_names(hub: ModelHub, tmp_path: Path) ->
     assert "consolidated.safetensors" not in hub.fetched
 
 
-@pytest.mark.parametrize("named", ["model-00003-of-00003.safetensors", "../config.json", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "named", ["model-00003-of-00003.safetensors", "../config.json", "/etc/passwd", "pytorch_model.bin"]
+)
 def test_an_index_that_names_what_is_not_there_is_refused(hub: ModelHub, tmp_path: Path, named: str) -> None:
     index = json.dumps({"weight_map": {"a": named}}).encode()
-    hub.hold_repository({**SHARDS, "model.safetensors.index.json": index})
+    hub.hold_repository({**SHARDS, "model.safetensors.index.json": index, "pytorch_model.bin": b"a pickle"})
     with pytest.raises(Broken) as caught:
         _find(hub, tmp_path)
     assert caught.value.code == "model_file_missing"
@@ -288,6 +299,7 @@ def test_a_private_network_is_not_asked_unless_the_user_named_it(hub: ModelHub, 
         {"sha": "../../..", "siblings": []},
         {"sha": COMMIT, "siblings": [{"rfilename": 7}]},
         {"sha": COMMIT, "siblings": [{"rfilename": "a.gguf", "size": -1}]},
+        {"sha": COMMIT, "siblings": [{"rfilename": "a.gguf", "size": 10**30}]},
         {"sha": COMMIT, "siblings": [{"rfilename": "a.gguf", "lfs": {"sha256": "?", "size": 1}}]},
         {"sha": COMMIT, "siblings": "config.json"},
     ],
@@ -309,7 +321,7 @@ def test_files_with_names_that_lead_elsewhere_are_not_seen(hub: ModelHub, tmp_pa
 
 
 def test_more_than_the_disk_holds_is_refused_before_it_is_fetched(hub: ModelHub, tmp_path: Path) -> None:
-    entry = {"rfilename": "huge.gguf", "lfs": {"sha256": "0" * 64, "size": 1 << 60}}
+    entry = {"rfilename": "huge.gguf", "lfs": {"sha256": "0" * 64, "size": 1 << 52}}
     hub.describe({"sha": COMMIT, "siblings": [entry]})
     with pytest.raises(Unavailable) as caught:
         _find(hub, tmp_path)

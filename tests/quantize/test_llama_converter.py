@@ -109,6 +109,14 @@ def test_a_source_distribution_without_them_is_refused(tmp_path: Path) -> None:
         assert caught.value.code == "converter_damaged"
 
 
+def test_pip_runs_no_file_of_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present folder may be a stranger's model."""
+    (tmp_path / "pip.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    export_environment.pip(Path(sys.executable), "--version", scratch=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pip.py"]
+
+
 @pytest.fixture(scope="session")
 def converter() -> Path:
     """The converters, fetched now if they must be."""
@@ -303,7 +311,8 @@ def test_converters_that_cannot_be_had_are_said_to_be(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
 def test_a_stop_half_way_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     program = (
-        "import signal, sys; from pathlib import Path; from quantize import llama_converter, source\n"
+        "import signal, sys; from pathlib import Path; from quantize.gguf import llama_converter\n"
+        "from quantize.sources import source\n"
         "from edge_agent.models.progress import SILENT\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "llama_converter.to_gguf(source.find(sys.argv[1]), Path(sys.argv[2]) / 'm.gguf', SILENT)\n"

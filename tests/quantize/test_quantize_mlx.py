@@ -45,7 +45,7 @@ def _logits(folder: Path) -> Logits:
 
 def _convert(toy: Source, made: Path, type_name: str, **options: Path) -> to_mlx.Made:
     made.mkdir()
-    return to_mlx.convert(toy, made, type_name, SILENT, **options)
+    return to_mlx.convert(toy, made, type_name, SILENT, plain=toy.path, **options)
 
 
 def _size(folder: Path) -> int:
@@ -131,7 +131,8 @@ from pathlib import Path
 from edge_agent.models.progress import SILENT
 from quantize.mlx import to_mlx
 from quantize.sources import source
-to_mlx.convert(source.find(sys.argv[1], SILENT), Path(sys.argv[2]), "4bit-awq", SILENT)
+found = source.find(sys.argv[1], SILENT)
+to_mlx.convert(found, Path(sys.argv[2]), "4bit-awq", SILENT, plain=found.path)
 """
 
 
@@ -157,5 +158,5 @@ def _children(parent: int) -> list[str]:
     return [
         child
         for child in (found.read_text().split() if found.exists() else [])
-        if b"mlx_worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"quantize.mlx.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]

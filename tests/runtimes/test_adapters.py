@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem
+from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, NotFound, Problem
 from edge_agent.local_models import LocalModels
 from edge_agent.models import lora
 from edge_agent.models.catalog import Catalog
-from edge_agent.models.locks.in_use import users
+from edge_agent.models.locks.in_use import unused
 from edge_agent.models.lora.pairs import Pairs
 from edge_agent.models.store import ModelStore
 from edge_agent.runtimes.engine.slots import Slot, place
@@ -233,6 +233,10 @@ BAD_CONFIG: dict[str, tuple[dict[str, Any], str]] = {
     "dora": ({"fine_tune_type": "dora"}, "adapter_unsupported"),
     "no layers": ({"num_layers": "all"}, "model_unreadable"),
     "no parameters": ({"lora_parameters": None}, "model_unreadable"),
+    "a scale beyond numbers": (
+        {"lora_parameters": {"rank": 2, "scale": 10**400, "dropout": 0}},
+        "model_unreadable",
+    ),
     "another rank": ({"lora_parameters": {"rank": 3, "scale": 1.0, "dropout": 0}}, "model_unreadable"),
     "endless rank": ({"lora_parameters": {"rank": 10**9, "scale": 1.0, "dropout": 0}}, "model_unreadable"),
     "no scale": ({"lora_parameters": {"rank": 2, "dropout": 0}}, "model_unreadable"),
@@ -347,13 +351,15 @@ async def test_adapters_and_the_plain_model_answer_at_once_and_never_mix(models_
         pid, at_once = runtime.pid, [adapter, None, adapter, adapter]
         answers = await asyncio.gather(*(_asked(runtime, QUESTION, each, max_tokens=30) for each in at_once))
         assert [each.text for each in answers] == [SAYS, alone, SAYS, SAYS]
-        assert users(tmp_path / "lock") == [os.getpid()]
+        with pytest.raises(Conflict, match=rf"process {os.getpid()}\."), unused(tmp_path / "lock", "ahoy"):
+            pass
         assert (await _asked(runtime, f"{QUESTION} {STORY}", adapter, max_tokens=30)).text == SAYS
         assert (await runtime.embed([QUESTION], adapter))[0] != vector
         assert (await runtime.embed([QUESTION]))[0] == vector
         assert (await _asked(runtime, QUESTION, None, max_tokens=30)).text == alone
         assert runtime.pid == pid
-    assert not users(tmp_path / "lock")
+    with unused(tmp_path / "lock", "ahoy"):
+        pass
 
 
 @pytest.mark.slow

@@ -43,18 +43,18 @@ def install(store: ModelStore, source: BinaryIO, progress: Progress = SILENT) ->
     Raises Broken code "bundle_unreadable" | "bundle_truncated" | "bundle_corrupt" | "bundle_too_new" |
     "bad_manifest" | "manifest_too_new"; NotAllowed code "bundle_refused" for anything that no bundle has, and
     "not_the_catalogs"; Conflict code "model_id_taken" | "model_in_use"; NotFound code "unknown_model" for a model of
-    another catalog; Unavailable code "not_enough_disk" | "models_folder_not_writable".
+    another catalog; Unavailable code "not_enough_disk" | "models_folder_not_writable"; InvalidRequest code
+    "file_too_large".
     """
     tar = TarReader(source)
     index = Index.from_bytes(tar.whole(INDEX_NAME, MAX_INDEX_BYTES))
-    with _scratch(store.root, progress) as scratch:
+    with disk_errors(store.root), _scratch(store.root, progress) as scratch:
         wanted = {model.manifest.id for model in index.models if not _is_there(store, model)}
         store.check_room(sum(model.manifest.size for model in index.models if model.manifest.id in wanted))
         for name, size in index.texts.items():
             for _ in tar.member(name, size):
                 pass
-        with disk_errors(store.root):
-            _receive(tar, index, scratch, wanted, Meter(progress, index.size))
+        _receive(tar, index, scratch, wanted, Meter(progress, index.size))
         tar.finish()
         for model in index.models:
             if model.manifest.id in wanted:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.models.download.addresses import Reach
 from edge_agent.models.download.stream import SourceFailed, Stream
 from edge_agent.models.manifest import HubSource
@@ -31,13 +32,16 @@ _HUB_CAUSES = {
 
 
 class Hub:
-    """One hub. `$HF_ENDPOINT`, `$HF_TOKEN` and `$HF_HUB_OFFLINE` mean what they mean to everyone else."""
+    """One hub. `$HF_ENDPOINT`, `$HF_TOKEN` and `$HF_HUB_OFFLINE` mean what they mean to everyone else.
+
+    Raises InvalidRequest code "bad_endpoint" | "bad_token" for what can be neither.
+    """
 
     def __init__(self, default_endpoint: str, environ: Mapping[str, str]) -> None:
-        chosen = environ.get("HF_ENDPOINT", "").rstrip("/")
+        chosen = environ.get("HF_ENDPOINT", "").strip().rstrip("/")
         self._endpoint = chosen or default_endpoint
-        self._reach = Reach(httpx.URL(self._endpoint), chosen=bool(chosen))
-        self._token = environ.get("HF_TOKEN", "").strip()
+        self._reach = Reach(_url(self._endpoint), chosen=bool(chosen))
+        self._token = _token(environ)
         self._offline = environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
 
     @contextmanager
@@ -108,6 +112,32 @@ class Hub:
             response.close()
             raise
         return response
+
+
+def _url(endpoint: str) -> httpx.URL:
+    # It may hold a password: no message repeats it.
+    try:
+        url = httpx.URL(endpoint)
+    except (httpx.InvalidURL, ValueError):
+        url = httpx.URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidRequest(
+            "$HF_ENDPOINT is not the address of a hub.",
+            code="bad_endpoint",
+            hint="Set HF_ENDPOINT to an address like https://hub.example.org, or unset it.",
+        )
+    return url
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    token = environ.get("HF_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable():
+        raise InvalidRequest(
+            "$HF_TOKEN holds characters that no token has.",
+            code="bad_token",
+            hint="Copy the token again, without quotes or line breaks, or unset HF_TOKEN.",
+        )
+    return token
 
 
 def _start(response: httpx.Response, offset: int) -> int:

@@ -104,7 +104,7 @@ class Wheels:
 
 def _client(environ: Mapping[str, str]) -> list[str]:
     if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
+        return [sys.executable, "-P", "-m", "pip"]  # -P: a pip.py in the present folder is not run
     if uv := shutil.which("uv", path=environ.get("PATH")):
         return [uv, "tool", "run", "pip"]
     raise SourceFailed("no_installer")

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.damage import CHECK_HINT
@@ -23,8 +23,6 @@ _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _UINT32 = 4
 _BLOCK_BYTES = 1 << 18
 _MAX_DIMENSIONS = 4
-_MAX_COUNT = 1 << 24
-_MAX_DEPTH = 4
 _DEFAULT_ALIGNMENT = 32
 _SMALLEST_KEY = 8 + 1 + 4 + 1
 _SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8
@@ -42,8 +40,11 @@ _FACTS = frozenset(
     }
 )
 _MAX_LAYERS = 4096
-_MAX_TOKENS = 1 << 24
-_MAX_LAYOUT = 1 << 16
+_MAX_KEYS = 1 << 16
+_MAX_TENSORS = 1 << 16
+_MAX_ARCHITECTURES = 8
+_MAX_TOKENS = 1 << 22
+"""And texts in all arrays together: the largest vocabularies have a quarter of a million, and twice as many merges."""
 
 # What the memory of a model follows from, without the architecture's name before it, and the most that is believed.
 _DIMENSIONS = {
@@ -71,6 +72,8 @@ _BLOCKS = {
     34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 
+_Value = TypeVar("_Value")
+
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
@@ -87,8 +90,9 @@ class GgufHeader:
     `needed` is the size in bytes that the file must have at least, `data` where its weights begin. `vocabulary` is
     the number of tokens, 0 where it has none. `dimensions` holds those integers of the model that the memory it takes
     follows from, by the key without the architecture's name ("block_count", "attention.head_count_kv"): one number,
-    or one for each layer. `facts`: what the file says it is, by key; None for a value that is neither a text nor a
-    32-bit float. `layout`: its tensors by name, where those were asked for.
+    or one for each layer; a key with another architecture's name counts for nothing. `facts`: what the file says it is,
+    by key; None for a value that is neither a text nor a 32-bit float. `layout`: its tensors by name, where those were
+    asked for.
     """
 
     version: int
@@ -127,7 +131,8 @@ class _Reader:
         self._size = path.stat().st_size
         self._alignment = _DEFAULT_ALIGNMENT
         self._vocabulary = 0
-        self._dimensions: dict[str, tuple[int, ...]] = {}
+        self._texts = 0
+        self._dimensions: dict[str, dict[str, tuple[int, ...]]] = {}
         self._facts: dict[str, str | float | None] = {}
         self._layout: dict[str, GgufTensor] | None = {} if with_layout else None
 
@@ -138,10 +143,8 @@ class _Reader:
         if version not in {2, 3}:
             raise self._unreadable(f"has GGUF version {version}, not 2 or 3")
         tensors, keys = self._number("<Q"), self._number("<Q")
-        if max(keys, tensors) > _MAX_COUNT:
-            raise self._unreadable("counts a senseless number of keys or tensors")
-        if self._layout is not None and tensors > _MAX_LAYOUT:
-            raise self._unreadable("counts more tensors than any model has")
+        if keys > _MAX_KEYS or tensors > _MAX_TENSORS:
+            raise self._unreadable("counts more keys or tensors than any model has")
         if keys * _SMALLEST_KEY + tensors * _SMALLEST_TENSOR > self._size:
             raise _broken(self._path, "is cut short in its header", "model_truncated")
         for _ in range(keys):
@@ -151,8 +154,9 @@ class _Reader:
         needed = data + max(ends, default=0)
         if needed > self._size:
             raise _broken(self._path, f"is cut short: {self._size} of {needed} bytes", "model_truncated")
+        dimensions = self._dimensions.get(str(self._facts.get("general.architecture")), {})
         layout = self._layout or {}
-        return GgufHeader(version, tensors, keys, needed, data, self._vocabulary, self._dimensions, self._facts, layout)
+        return GgufHeader(version, tensors, keys, needed, data, self._vocabulary, dimensions, self._facts, layout)
 
     def _key(self) -> None:
         name = self._string()
@@ -162,24 +166,32 @@ class _Reader:
             if self._alignment not in {1 << bit for bit in range(17)}:
                 raise self._unreadable("has a senseless alignment")
             return
-        dimension = name.partition(b".")[2].decode("ascii", "replace")
+        architecture, _, dimension = name.decode("utf-8", "replace").partition(".")
         if name == _TOKENS and kind == _ARRAY:
-            self._vocabulary = self._array(0)
+            self._vocabulary = self._array()
             if self._vocabulary > _MAX_TOKENS:
                 raise self._unreadable("has a senseless number of tokens")
         elif name in _FACTS:
-            self._facts[name.decode()] = self._fact(kind)
+            self._once(self._facts, name.decode(), self._fact(kind))
         elif dimension in _DIMENSIONS:
-            self._dimensions[dimension] = self._checked(dimension, kind)
+            known = self._dimensions.setdefault(architecture, {})
+            if len(self._dimensions) > _MAX_ARCHITECTURES:
+                raise self._unreadable("has the dimensions of several models")
+            self._once(known, dimension, self._checked(dimension, kind))
         else:
-            self._value(kind, 0)
+            self._value(kind)
+
+    def _once(self, known: dict[str, _Value], name: str, value: _Value) -> None:
+        if name in known:
+            raise self._unreadable(f"states its {name} twice")
+        known[name] = value
 
     def _fact(self, kind: int) -> str | float | None:
         if kind == _STRING:
             return self._string().decode("utf-8", "replace")
         if kind == _FLOAT32:
             return float(struct.unpack("<f", self._take(4))[0])
-        self._value(kind, 0)
+        self._value(kind)
         return None
 
     def _checked(self, dimension: str, kind: int) -> tuple[int, ...]:
@@ -193,28 +205,30 @@ class _Reader:
             raise self._unreadable(f"has a senseless {dimension}")
         return numbers
 
-    def _value(self, kind: int, depth: int) -> None:
+    def _value(self, kind: int) -> None:
         if kind in _SIZES:
             self._skip(_SIZES[kind])
         elif kind == _STRING:
             self._skip(self._number("<Q"))
-        elif kind == _ARRAY and depth < _MAX_DEPTH:
-            self._array(depth)
+        elif kind == _ARRAY:
+            self._array()
         else:
             raise self._unreadable("has a value of unknown type")
 
-    def _array(self, depth: int) -> int:
+    def _array(self) -> int:
+        """How many elements it had. None of them may be an array: llama.cpp reads no such file."""
         kind, count = self._number("<I"), self._number("<Q")
         if kind in _SIZES:
             self._skip(_SIZES[kind] * count)
             return count
+        if kind != _STRING:
+            raise self._unreadable("has an array of unknown type")
         if count * 8 > self._size:
             raise self._unreadable("has an array longer than itself")
-        if kind == _STRING:
-            self._skip_strings(count)
-        else:
-            for _ in range(count):
-                self._value(kind, depth + 1)
+        self._texts += count
+        if self._texts > _MAX_TOKENS:
+            raise self._unreadable("has more texts than any vocabulary")
+        self._skip_strings(count)
         return count
 
     def _skip_strings(self, count: int) -> None:

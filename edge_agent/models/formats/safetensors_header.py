@@ -20,6 +20,9 @@ _MAX_HEADER_BYTES = 100 * 2**20
 """The format's own limit."""
 
 _MAX_DIMENSIONS = 16
+_MAX_NUMBER = 1 << 53
+"""Of a side of a tensor, and of an offset: no file has so many bytes."""
+
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -87,7 +90,7 @@ def _tensor(said: Mapping[str, Any], data: int) -> StoredTensor:
     kind, shape, (start, end) = said["dtype"], said["shape"], said["data_offsets"]
     if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError
-    if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
+    if any(type(number) is not int or not 0 <= number <= _MAX_NUMBER for number in (*shape, start, end)):
         raise ValueError
     tensor = StoredTensor(str(kind), tuple(shape), data + start, data + end)
     if tensor.numbers * _BITS[tensor.kind] != (end - start) * 8:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from cloud_bridge.protocol.problems import Conflict, Unavailable
-from edge_agent.models.locks.lock import POLL_S, open_lock, try_lock
+from edge_agent.models.locks.lock import POLL_S, open_lock, try_alone, try_lock
 
 _MOST_NAMES = 4096
 """Bytes of a lock file: who used the model, one line each. It is only read to be told to a person."""
@@ -79,7 +79,7 @@ def unused(lock: Path, model_id: str) -> Iterator[None]:
     """
     descriptor = open_lock(lock)
     try:
-        if not try_lock(descriptor):
+        if not try_alone(descriptor, lock):
             raise in_use(model_id, _users(descriptor))
         os.ftruncate(descriptor, 0)
         yield
@@ -95,20 +95,6 @@ def in_use(model_id: str, processes: Sequence[int] = ()) -> Conflict:
         code="model_in_use",
         hint="Stop it, or wait until it unloads the model ([models] keep_alive_s), and try again.",
     )
-
-
-def users(lock: Path) -> Sequence[int]:
-    """The processes that use the model now, empty where none does."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return ()
-    try:
-        return () if try_lock(descriptor) else _users(descriptor)
-    except OSError:
-        return ()
-    finally:
-        os.close(descriptor)
 
 
 def _users(descriptor: int) -> Sequence[int]:

@@ -30,13 +30,28 @@ def exclusive(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     descriptor = open_lock(path)
     try:
-        if not try_lock(descriptor):
+        if not try_alone(descriptor, path):
             waiting()
-            while not try_lock(descriptor):
+            while not try_alone(descriptor, path):
                 time.sleep(POLL_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def try_alone(descriptor: int, path: Path) -> bool:
+    """Lock the open file of `path` alone, or say that another has it now.
+
+    Raises Unavailable code "models_folder_not_writable" on a file system without locks.
+    """
+    try:
+        return try_lock(descriptor)
+    except OSError as error:
+        raise Unavailable(
+            f"The folder {path.parent} is not safe to write: files cannot be locked there.",
+            code="models_folder_not_writable",
+            hint="Set EDGE_AGENT_HOME to a folder on a disk of this machine.",
+        ) from error
 
 
 def open_lock(path: Path) -> int:
@@ -49,7 +64,7 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o644)
     except OSError as error:
         raise Unavailable(
-            f"The models folder {path.parent} cannot be written.",
+            f"The folder {path.parent} cannot be written.",
             code="models_folder_not_writable",
             hint="Give yourself the right to write there, or set EDGE_AGENT_HOME.",
         ) from error

@@ -33,7 +33,7 @@ class Place:
 
     @property
     def use_lock(self) -> Path:
-        """What those who use it share. See `edge_agent.models.in_use`."""
+        """What those who use it share. See `edge_agent.models.locks.in_use`."""
         return self.root / f".{self.model_id}.use"
 
     def changing(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from edge_agent.models.lora import gguf, mlx
 from edge_agent.models.lora.facts import BaseFacts, LoraFacts, mismatch, unsupported
+from edge_agent.models.manifest import plain
 
 MIB = 2**20
 _BESIDE_WEIGHTS = 16 * MIB
@@ -38,17 +39,18 @@ def base(path: Path, adapter_format: AdapterFormat) -> BaseFacts:
 def check_made_for(adapter: LoraFacts, model: BaseFacts) -> None:
     """Raises InvalidRequest code "adapter_mismatch" | "adapter_unsupported" that says what does not fit."""
     if adapter.architecture is not None and adapter.architecture != model.architecture:
-        raise mismatch(f"it was made for the architecture {adapter.architecture}, and this is {model.architecture}")
+        made_for, this = _shown(adapter.architecture), _shown(model.architecture or "unknown")
+        raise mismatch(f"it was made for the architecture {made_for}, and this is {this}")
     for name, shape in adapter.shapes.items():
         found = model.shapes.get(name)
         if found is None:
-            raise mismatch(f"it changes {name}, which this model does not have")
+            raise mismatch(f"it changes {_shown(name)}, which this model does not have")
         if found != shape:
-            raise mismatch(f"{name} is {_sides(shape)} in it, and {_sides(found)} in this model")
+            raise mismatch(f"{_shown(name)} is {_sides(shape)} in it, and {_sides(found)} in this model")
     shared = adapter.shapes.keys() & model.shared
     if shared:
         raise unsupported(
-            f"it changes {min(shared)}, which this model uses in two places",
+            f"it changes {_shown(min(shared))}, which this model uses in two places",
             hint="Train the adapter without embeddings, on the attention and feed-forward layers.",
         )
 
@@ -56,6 +58,11 @@ def check_made_for(adapter: LoraFacts, model: BaseFacts) -> None:
 def ram_mb(path: Path) -> int:
     """MiB that the adapter whose main file is `path` takes beside its model."""
     return -(-(path.stat().st_size + _BESIDE_WEIGHTS) // MIB)
+
+
+def _shown(name: str) -> str:
+    """A file's word, of any length and with any characters, as it may stand in a message."""
+    return plain(name, 100)
 
 
 def _sides(shape: tuple[int, ...]) -> str:

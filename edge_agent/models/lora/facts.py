@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 from cloud_bridge.protocol.problems import InvalidRequest
 
@@ -35,6 +37,17 @@ class BaseFacts:
     shapes: Mapping[str, Shape]
     architecture: str | None = None
     shared: AbstractSet[str] = frozenset()
+
+
+def finite(value: Any) -> float | None:
+    """A number that an adapter states, None for what is no number or an endless one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer larger than every float
+        return None
+    return number if math.isfinite(number) else None
 
 
 def mismatch(why: str) -> InvalidRequest:

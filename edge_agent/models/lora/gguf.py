@@ -9,6 +9,7 @@ from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.formats import gguf_header
 from edge_agent.models.formats.gguf_header import GgufHeader, GgufTensor
 from edge_agent.models.lora.facts import MAX_RANK, BaseFacts, LoraFacts, Shape, unsupported
+from edge_agent.models.manifest import plain
 
 _A, _B = ".lora_a", ".lora_b"
 _NORM = "_norm.weight"
@@ -61,10 +62,10 @@ def _pairs(path: Path, header: GgufHeader) -> dict[str, tuple[GgufTensor, GgufTe
 def _shape(path: Path, name: str, a: Shape, b: Shape) -> Shape:
     """The matrix that A, (in, rank, …), and B, (rank, out, …), change; those of an embedding stand the other way."""
     if len(a) < 2 or len(a) != len(b) or a[2:] != b[2:]:
-        raise _unreadable(path, f"has two halves for {name} that do not fit")
+        raise _unreadable(path, f"has two halves for {plain(name, 100)} that do not fit")
     is_embedding = name == _EMBEDDING
     if b[0] != (a[0] if is_embedding else a[1]) or not 0 < b[0] <= MAX_RANK:
-        raise _unreadable(path, f"has two halves for {name} that do not fit")
+        raise _unreadable(path, f"has two halves for {plain(name, 100)} that do not fit")
     return (b[1], a[1], *a[2:]) if is_embedding else (a[0], b[1], *a[2:])
 
 

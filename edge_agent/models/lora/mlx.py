@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.formats.hf_files import object_of, text_of, unreadable
 from edge_agent.models.formats.hf_folder import safetensors_files
 from edge_agent.models.formats.safetensors_header import safetensors_shapes
-from edge_agent.models.lora.facts import MAX_RANK, BaseFacts, LoraFacts, Shape, unsupported
+from edge_agent.models.lora.facts import MAX_RANK, BaseFacts, LoraFacts, Shape, finite, unsupported
+from edge_agent.models.manifest import plain
 
 WEIGHTS_FILE = "adapters.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -47,7 +47,7 @@ def base(path: Path) -> BaseFacts:
         module = name.removesuffix(_WEIGHT)
         if module != name and len(shape) in {2, 3}:
             scales = found.get(module + _SCALES)
-            row = shape[-1] if scales is None else scales[-1] * _group_size(groups, module)
+            row = scales[-1] * _group_size(groups, module) if scales else shape[-1]
             shapes[module] = (row, shape[-2], *shape[:-2])
     return BaseFacts(shapes)
 
@@ -78,9 +78,10 @@ def _parameters(folder: Path) -> tuple[int, float]:
 
 
 def _number(path: Path, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    number = finite(value)
+    if number is None:
         raise unreadable(path, "has senseless parameters")
-    return float(value)
+    return number
 
 
 def _shape(path: Path, name: str, rank: int, a: Shape, b: Shape) -> Shape:
@@ -93,7 +94,7 @@ def _shape(path: Path, name: str, rank: int, a: Shape, b: Shape) -> Shape:
         return (b[1], a[0]) if is_embedding else (a[0], b[1])
     if len(a) == len(b) == 3 and a[0] == b[0] and a[1] == b[2] == rank:
         return (a[2], b[1], a[0])
-    raise unreadable(path, f"has two halves for {name} that do not fit")
+    raise unreadable(path, f"has two halves for {plain(name, 100)} that do not fit")
 
 
 def _group_size(groups: Mapping[str, Any], module: str) -> int:

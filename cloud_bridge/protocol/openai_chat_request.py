@@ -28,6 +28,7 @@ MAX_CHOICES = 8
 """Answers to one request: each is a sequence of its own to the model, and is paid for."""
 
 INT64 = 2**63
+MOST_TOKENS = 2**31 - 1
 
 
 def decode_request(body: Any) -> ChatRequest:
@@ -189,8 +190,8 @@ def _response_format(fields: Fields) -> ResponseFormat:
 
 
 def _sampling(fields: Fields) -> Sampling:
-    limit = fields.integer("max_tokens", 1)
-    newer = fields.integer("max_completion_tokens", 1)
+    limit = fields.integer("max_tokens", 1, MOST_TOKENS)
+    newer = fields.integer("max_completion_tokens", 1, MOST_TOKENS)
     logprobs = bool(fields.flag("logprobs"))
     top_logprobs = fields.integer("top_logprobs", 0, 20) or 0
     if top_logprobs and not logprobs:
@@ -212,7 +213,10 @@ def _sampling(fields: Fields) -> Sampling:
 
 
 def _stops(fields: Fields) -> tuple[str, ...]:
-    one = isinstance(fields.raw("stop"), str)
+    given = fields.raw("stop")
+    if given is not None and not isinstance(given, str | list):
+        raise wrong_type("stop", "a string or an array of strings", given)
+    one = isinstance(given, str)
     stops = (fields.required_text("stop"),) if one else fields.texts("stop", most=MAX_STOPS)
     if not all(stops):
         raise invalid("stop", "holds an empty string")

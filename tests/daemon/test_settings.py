@@ -40,6 +40,7 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
         ('[server]\nhost = "0.0.0.0"', "allow_remote"),
         ('[server]\nhost = "0.0.0.0"\nallow_remote = true\nauth = "off"', "loopback only"),
         ('[routing]\ncloud = "sometimes"', "routing.cloud"),
+        ("[models]\nparallel = true", "models.parallel"),
         ('[bridge]\nmode = "remote"', "url"),
         ('[[bridge.providers]]\nname = "x"', "bridge.providers.0.base_url"),
         ('[privacy]\nstyle = "surrogate"', "not available"),

@@ -191,6 +191,8 @@ def test_null_means_absent(option):
         (request(stop=["a", "b", "c", "d", "e"]), "stop", "invalid_value"),
         (request(stop=[1]), "stop[0]", "invalid_type"),
         (request(stop=""), "stop", "invalid_value"),
+        (request(max_completion_tokens=2**31), "max_completion_tokens", "invalid_value"),
+        (request(stop=1), "stop", "invalid_type"),
         (request(seed=2**63), "seed", "invalid_value"),
         (request(logprobs=True, top_logprobs=21), "top_logprobs", "invalid_value"),
         (request(top_logprobs=1), "top_logprobs", "invalid_value"),

@@ -17,8 +17,9 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from cloud_bridge.protocol.problems import Problem
+from cloud_bridge.protocol.problems import Broken, Problem
 from edge_agent.home import current_home
+from edge_agent.models.manifest import plain
 from edge_agent.models.progress import Progress
 from quantize import options
 from quantize.comparison.candidates import Limits
@@ -27,7 +28,7 @@ from quantize.comparison.table import table
 from quantize.conversion import Converted, Wanted
 from quantize.conversion import convert as convert_source
 from quantize.judge.extent import Extent
-from quantize.workshop import Ways
+from quantize.ways import Ways
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -93,10 +94,12 @@ def convert(
         )
         with _progress() as progress:
             converted = convert_source(wanted, current_home(), progress, show)
-    except Problem as problem:
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+    except Exception as error:  # noqa: BLE001  # a person gets one clear line, whatever happened
         if debug:
             traceback.print_exc()
-        _print_problem(problem, as_json=as_json)
+        _print_problem(error if isinstance(error, Problem) else _unforeseen(error), as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps({"folder": str(converted.folder), **converted.manifest, **compared}, indent=2))
@@ -131,6 +134,19 @@ def _progress() -> Iterator[Progress]:
         yield Drawn(bar)
 
 
+def _unforeseen(error: Exception) -> Problem:
+    """Only a system error says what it is about: others may quote a text."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{plain(str(error.filename))}: " if error.filename else ""
+        hint = "Check that path, its owner and its permissions."
+        return Broken(f"{where}{error.strerror}.", code="system_error", hint=hint)
+    return Broken(
+        f"Something failed inside edge-quantize ({type(error).__name__}).",
+        code="internal_error",
+        hint="--debug shows the traceback.",
+    )
+
+
 def _print_problem(problem: Problem, *, as_json: bool) -> None:
     if as_json:
         error = {"code": problem.code, "message": problem.message, "hint": problem.hint}
@@ -140,8 +156,11 @@ def _print_problem(problem: Problem, *, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Entry point. Ctrl-C, and a polite kill, leave nothing half-made and exit with 130."""
+    """Entry point. Ctrl-C, a polite kill, and a terminal that closes leave nothing half-made and exit with 130."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(hangup, signal.default_int_handler)
     try:
         app()
     except KeyboardInterrupt:

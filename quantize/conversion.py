@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloud_bridge.protocol.problems import Conflict, InvalidRequest
+from cloud_bridge.protocol.problems import Conflict, InvalidRequest, Unavailable
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.progress import Progress
 from edge_agent.models.store import ModelStore
@@ -20,7 +21,8 @@ from quantize.lora import adapter
 from quantize.sources import source
 from quantize.sources.source import Source
 from quantize.stages import stages_of
-from quantize.workshop import FORMATS, Target, Ways, Workshop
+from quantize.ways import Target, Ways
+from quantize.workshop import FORMATS, Workshop
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +70,25 @@ def convert(wanted: Wanted, home: Path, progress: Progress, show: Show) -> Conve
     if wanted.base is not None:
         raise InvalidRequest("--base is for adapters.", code="bad_option", hint="Leave it out.", param="base")
     target = FORMATS[wanted.to]
-    types = [target.check_type(name) for name in wanted.types]
+    types = list(dict.fromkeys(target.check_type(name) for name in wanted.types))
     if wanted.compares and not wanted.is_judged:
         raise InvalidRequest(
             "What is to be compared must be judged.", code="bad_option", hint="Leave --no-judge out.", param="no-judge"
         )
     wanted.ways.check(wanted.to)
     model = source.find(wanted.source, progress, home=home)
+    if not types and wanted.compares:
+        types = _usual(wanted, model, home)
+    elif not types:
+        types = [target.check_type(target.DEFAULT_TYPE)]
     if not wanted.compares:
-        types = types or [target.check_type(target.DEFAULT_TYPE)]
-        _check_free(wanted, model, types[0], home)
+        _check_free(wanted, _place(wanted, model, types[0], home), home)
     progress.advance(0, 0, "reading the source")
     described = model.described()
     with stages_of(home, wanted.to, described["files"], progress) as stages:
         shop = Workshop(model, wanted.to, wanted.ways, described=described, stages=stages, progress=progress)
         if wanted.compares:
-            types = types or [target.check_type(name) for name in DEFAULTS[wanted.to]]
+            _check_candidates(wanted, model, types, shop, home)
             comparison = _compared(f"{model.name} as {wanted.to}: quality against memory", types, wanted.limits, shop)
             pictured = home / "quantize" / f"{model.name}-{wanted.to}.svg"
             pictured.write_text(comparison.svg, "utf-8")
@@ -92,6 +97,14 @@ def convert(wanted: Wanted, home: Path, progress: Progress, show: Show) -> Conve
         converted = _installed(wanted, model, types[0], shop, home)
         stages.clear()
     return converted
+
+
+def _usual(wanted: Wanted, model: Source, home: Path) -> list[str]:
+    """What is compared where no type was named: what the catalog has made of the same model needs no making."""
+    types = [FORMATS[wanted.to].check_type(name) for name in DEFAULTS[wanted.to]]
+    if wanted.out is not None:
+        return types
+    return [name for name in types if Catalog.load().find(_place(wanted, model, name, home).name) is None]
 
 
 def _compared(title: str, types: Sequence[str], limits: Limits, shop: Workshop) -> Comparison:
@@ -120,14 +133,24 @@ def _installed(wanted: Wanted, model: Source, type_name: str, shop: Workshop, ho
     place = _place(wanted, model, type_name, home)
     if wanted.compares and (known := shop.made_before(place, type_name)) is not None:
         return Converted(place, known, None)
-    _check_free(wanted, model, type_name, home)
+    _check_free(wanted, place, home)
     measured = shop.judge(type_name) if wanted.is_judged else None
-    made_in, made = shop.make(type_name)
+    artifact = shop.make(type_name)
+    record = shop.describe(artifact, measured)
     with building(place) as folder:
-        for file in made_in.iterdir():
-            shutil.move(file, folder / file.name)
-        record = shop.describe(folder, made, measured)
+        for file in record["files"]:
+            _put(artifact.folder / file["path"], folder / file["path"])
+        manifest.save(folder, record)
     return Converted(place, record, Row(type_name, measured) if measured else None)
+
+
+def _put(file: Path, target: Path) -> None:
+    """The same file by a second name, or a copy where there are none: the first stays until all has succeeded."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copy2(file, target)
 
 
 def _place(wanted: Wanted, model: Source, type_name: str, home: Path) -> Path:
@@ -136,29 +159,48 @@ def _place(wanted: Wanted, model: Source, type_name: str, home: Path) -> Path:
     return home / "models" / manifest.artifact_id(model, type_name, wanted.to)
 
 
-def _check_free(wanted: Wanted, model: Source, type_name: str, home: Path) -> None:
-    """Raises Conflict code "model_id_taken" or "already_exists", before any work is done."""
-    folder = _place(wanted, model, type_name, home)
+def _check_candidates(wanted: Wanted, model: Source, types: Sequence[str], shop: Workshop, home: Path) -> None:
+    """As `_check_free` for whichever of these may be chosen; what an earlier comparison made may be there."""
+    places = {type_name: _place(wanted, model, type_name, home) for type_name in types}
+    known = {place for type_name, place in places.items() if shop.made_before(place, type_name) is not None}
+    for place in places.values():
+        if place not in known:
+            _check_free(wanted, place, home)
+
+
+def _check_free(wanted: Wanted, place: Path, home: Path) -> None:
+    """Before any work is done, raises Conflict code "model_id_taken" or "already_exists".
+
+    Unavailable code "folder_not_writable" where nothing can be made there.
+    """
     if wanted.out is None:
-        _check_id_free(folder, home)
-    elif folder.exists():
-        raise already_exists(folder)
+        _check_id_free(place)
+    elif os.path.lexists(place):
+        raise already_exists(place)
+    there = next(parent for parent in place.parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise Unavailable(
+            f"Nothing can be written into {there}.",
+            code="folder_not_writable",
+            hint="Give yourself the right to write there, or name another folder with --out.",
+        )
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def _check_id_free(folder: Path, home: Path) -> None:
+def _check_id_free(folder: Path) -> None:
     if Catalog.load().find(folder.name) is not None:
         raise Conflict(
             f"{folder.name} is a model of the catalog.",
             code="model_id_taken",
-            hint=f"Get it with `edge-agent models pull {folder.name}`, choose another --type, or rename the source.",
+            hint=f"Get it with `edge-agent models pull {folder.name}`, choose another --type, or name a "
+            "folder with --out.",
         )
-    if folder.exists():
+    if os.path.lexists(folder):
         raise Conflict(
             f"The model {folder.name} is there already.",
             code="already_exists",
             hint=f"Remove it with `edge-agent models rm {folder.name}`, or name a folder with --out.",
         )
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _adapter(wanted: Wanted, found: Source, home: Path, progress: Progress) -> Converted:
@@ -176,8 +218,7 @@ def _adapter(wanted: Wanted, found: Source, home: Path, progress: Progress) -> C
     place = (
         wanted.out.absolute() if wanted.out else home / "models" / manifest.artifact_id(found, adapter.TYPE, made_as)
     )
-    if wanted.out is None:
-        _check_id_free(place, home)
+    _check_free(wanted, place, home)
     with building(place) as folder:
         made = adapter.convert(found, folder, made_as, progress, base=base)
         record = adapter.write_manifest(folder, found, made, wanted.base)

@@ -13,6 +13,7 @@ from typing import Any
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.digest import sha256_of
+from edge_agent.models.formats.hf_files import object_of
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import SCHEMA, Measured, parse, plain
 from edge_agent.models.names import is_device
@@ -26,6 +27,7 @@ RAM_BESIDE_WEIGHTS_MB = 256
 _MAIN_FILE = {"gguf": ".gguf", "onnx": ".onnx", "mlx": ".safetensors"}
 _CARD_LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 _SPDX = {"apache-2.0": "Apache-2.0", "mit": "MIT", "cc-by-4.0": "CC-BY-4.0", "bsd-3-clause": "BSD-3-Clause"}
+_CARD_BYTES = 1 << 14
 _UNKNOWN = "unknown"
 _CONVERTED = "; converted here with edge-quantize"
 
@@ -47,62 +49,103 @@ class Made:
     notes: tuple[str, ...] = ()
 
 
-def write(
-    folder: Path,
-    source: Source,
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A source as its artifacts' manifests speak of it: what is stated beside its weights, or known to the catalog.
+
+    `described` is what `Source.described` gave; `licence` is None where nothing says it, `makers` are to be named.
+    """
+
+    source: Source
+    described: Mapping[str, Any]
+    makers: str
+    licence: str | None = None
+    homepage: str | None = None
+    tasks: Sequence[str] | None = None
+
+    @classmethod
+    def of(cls, source: Source, described: Mapping[str, Any]) -> Origin:
+        """What is known of `source`. What lies beside it may be anything, and counts as far as it makes sense."""
+        known = _in_catalog(described) or _beside(source)
+        return cls(
+            source,
+            described,
+            makers=plain(known.get("attribution") or described["name"]),
+            licence=licence_of(source) or known.get("licence"),
+            homepage=known.get("homepage"),
+            tasks=known.get("tasks"),
+        )
+
+
+def document(
+    origin: Origin,
     made: Made,
+    files: Sequence[Mapping[str, Any]],
     *,
-    described: Mapping[str, Any],
-    options: Sequence[str],
+    command: str,
     measured: Measured | None,
 ) -> dict[str, Any]:
-    """Describe the files of `folder` in its manifest.json, and return what was written.
-
-    `described` is what `source.described()` gave, which reads all of it; `options` more words of the command that
-    made it.
+    """The manifest of an artifact, whose `files` are as `files_of` gives them, and `command` as `command_of` does.
 
     Raises Broken code "bad_manifest" where `edge_agent.models` would not read it, as over a file with an odd name.
     """
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    files: list[dict[str, Any]] = [
-        {"path": path.relative_to(folder).as_posix(), "sha256": sha256_of(path), "size": path.stat().st_size}
-        for path in _main_first(folder, made.format)
-    ]
-    known = _in_catalog(described) or _beside(source)
-    makers = plain(str(known.get("attribution") or described["name"]))
-    licence = licence_of(source) or known.get("licence") or spdx(made.licence)
+    licence = origin.licence or spdx(made.licence)
     notes = list(made.notes)
     context_length = made.context_length
     if context_length is None and made.kind == "llm":
         context_length = ASSUMED_CONTEXT
         notes.append(f"The source does not say how much context it has: {ASSUMED_CONTEXT} tokens are assumed.")
-    command = ["edge-quantize", described["name"], "--to", made.format, "--type", made.quantization, *options]
-    facts = {
-        "schema": SCHEMA,
-        "id": artifact_id(source, made.quantization, made.format),
-        "kind": made.kind,
-        "format": made.format,
-        "quantization": made.quantization,
-        "parameters": made.parameters,
-        "context_length": context_length,
-        "ram_mb": measured.ram_mb if measured else _ram_mb(files),
-        "licence": licence or _UNKNOWN,
-        "attribution": makers.removesuffix(_CONVERTED) + _CONVERTED,
-        "homepage": known.get("homepage"),
-        "tasks": known.get("tasks"),
-        "files": files,
-        "made": {
-            "source": {**described, **({"licence": licence} if licence else {})},
-            "command": plain(shlex.join(command), 2000),
-            "tools": dict(made.tools),
-            "notes": notes,
-            **({"measured": measured.as_dict()} if measured else {}),
-        },
-    }
+    return checked(
+        {
+            "schema": SCHEMA,
+            "id": artifact_id(origin.source, made.quantization, made.format),
+            "kind": made.kind,
+            "format": made.format,
+            "quantization": made.quantization,
+            "parameters": made.parameters,
+            "context_length": context_length,
+            "ram_mb": measured.ram_mb if measured else _ram_mb(files),
+            "licence": licence or _UNKNOWN,
+            "attribution": origin.makers.removesuffix(_CONVERTED) + _CONVERTED,
+            "homepage": origin.homepage,
+            "tasks": origin.tasks,
+            "files": files,
+            "made": {
+                "source": {**origin.described, **({"licence": licence} if licence else {})},
+                "command": command,
+                "tools": dict(made.tools),
+                "notes": notes,
+                **({"measured": measured.as_dict()} if measured else {}),
+            },
+        }
+    )
+
+
+def checked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest of these facts without those that are None. Raises Broken code "bad_manifest"."""
     manifest = {name: value for name, value in facts.items() if value is not None}
     parse(manifest, MANIFEST_NAME)
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return manifest
+
+
+def save(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write it into the model's folder."""
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def files_of(folder: Path, model_format: str) -> list[dict[str, Any]]:
+    """Every file of the folder, the one that the runtime is given first, with its sha256. Reads all of them."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths.sort(key=lambda path: path.suffix != _MAIN_FILE.get(model_format))
+    return [
+        {"path": path.relative_to(folder).as_posix(), "sha256": sha256_of(path), "size": path.stat().st_size}
+        for path in paths
+    ]
+
+
+def command_of(name: str, *words: str) -> str:
+    """The command that makes something of the source of that name, as a manifest has it."""
+    return plain(shlex.join(["edge-quantize", name, *words]), 2000)
 
 
 def _ram_mb(files: Sequence[Mapping[str, Any]]) -> int:
@@ -129,15 +172,17 @@ def licence_of(source: Source) -> str | None:
     """The licence that lies beside the weights: in a manifest.json of ours, else in the model card."""
     stated = _beside(source).get("licence")
     if stated and stated != _UNKNOWN:
-        return plain(str(stated))
-    found = _CARD_LICENCE.search(source.card.read_text("utf-8")[:4096]) if source.card else None
+        return str(stated)
+    found = _CARD_LICENCE.search(_start_of(source.card)) if source.card else None
     return spdx(found[1]) if found else None
 
 
-def _main_first(folder: Path, model_format: str) -> list[Path]:
-    """Every file, the one that the runtime is given first."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return sorted(paths, key=lambda path: path.suffix != _MAIN_FILE.get(model_format))
+def _start_of(card: Path) -> str:
+    try:
+        with card.open("rb") as file:
+            return file.read(_CARD_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _in_catalog(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,17 +200,24 @@ def _in_catalog(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside(source: Source) -> dict[str, Any]:
-    """The manifest.json that lies beside the source, if it speaks of it."""
+    """What the manifest.json beside the source says of it, if that is of our form: others call files so, too."""
     record = (source.path.parent if source.is_gguf else source.path) / MANIFEST_NAME
-    if not record.is_file():
-        return {}
     try:
-        known: dict[str, Any] = json.loads(record.read_text("utf-8"))
-        mine = source.path.name in {file["path"] for file in known["files"]} or not source.is_gguf
-    except (ValueError, LookupError, TypeError) as error:
-        raise Broken(
-            f"{record.name} beside the source is damaged.",
-            code="model_unreadable",
-            hint="Repair it, or remove it if the model has none.",
-        ) from error
-    return known if mine else {}
+        found = object_of(record) if record.is_file() else {}
+    except Broken:
+        return {}
+    files = found.get("files")
+    if not isinstance(files, list):
+        return {}
+    named = {file.get("path") for file in files if isinstance(file, dict) and isinstance(file.get("path"), str)}
+    return _sensible(found) if source.path.name in named or not source.is_gguf else {}
+
+
+def _sensible(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of its facts that an artifact's manifest may repeat."""
+    texts = {name: found.get(name) for name in ("licence", "attribution", "homepage")}
+    known: dict[str, Any] = {name: plain(text) for name, text in texts.items() if isinstance(text, str) and text}
+    tasks = found.get("tasks")
+    if isinstance(tasks, list) and all(isinstance(task, str) for task in tasks):
+        known["tasks"] = [plain(task) for task in tasks]
+    return known

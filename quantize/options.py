@@ -10,7 +10,7 @@ import typer
 from quantize.gguf import to_gguf
 from quantize.mlx import to_mlx
 from quantize.onnx import to_onnx
-from quantize.workshop import Target
+from quantize.ways import Target
 
 SourceName = Annotated[
     str,

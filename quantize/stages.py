@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge_agent.models.locks.lock import exclusive
+from cloud_bridge.protocol.problems import Unavailable
+from edge_agent.models.digest import sha256_of
+from edge_agent.models.libraries import library_for
+from edge_agent.models.locks.lock import exclusive, open_lock, try_lock
 from edge_agent.models.progress import Progress
+from quantize import export_environment
 from quantize.artifact import building
 
 Facts = dict[str, Any]
@@ -25,7 +30,7 @@ Facts = dict[str, Any]
 _FACTS = "facts.json"
 _KEPT = "kept"
 _LOCK = "lock"
-_TOOLS = ("llama-cpp-python", "edge-agent")
+_TOOLS = ("edge-agent", "llama-cpp-python")  # the latter makes what artifacts are held against
 
 
 class Stages:
@@ -39,22 +44,18 @@ class Stages:
         """Where they lie."""
         return self._folder
 
-    def has(self, name: str) -> bool:
-        """Whether the part was finished."""
-        return (self._folder / name / _FACTS).is_file()
-
     def part(self, name: str, make: Callable[[Path], Mapping[str, Any]]) -> tuple[Path, Facts]:
         """The part's folder and its facts: those of an earlier run, or what `make` writes into the folder and returns.
 
         Raises what `make` raises, and Unavailable code "not_enough_disk"; of a part that failed nothing stays.
         """
         folder = self._folder / name
-        if not self.has(name):
+        found = _read(folder / _FACTS)
+        if found is None:
             shutil.rmtree(folder, ignore_errors=True)
             with building(folder) as scratch:
-                facts = dict(make(scratch))
-                (scratch / _FACTS).write_text(json.dumps(facts), "utf-8")
-        found: Facts = json.loads((folder / _FACTS).read_text("utf-8"))
+                found = dict(make(scratch))
+                (scratch / _FACTS).write_text(json.dumps(found), "utf-8")
         return folder, found
 
     def drop(self, name: str) -> None:
@@ -62,16 +63,18 @@ class Stages:
         shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def remembered(self, name: str) -> Facts | None:
-        """What `remember` kept, None where it was nothing."""
-        record = self._folder / _KEPT / f"{name}.json"
-        return json.loads(record.read_text("utf-8")) if record.is_file() else None
+        """What `remember` kept, None where it was nothing, or is damaged."""
+        return _read(self._folder / _KEPT / f"{name}.json")
 
     def remember(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep `facts` beyond the work's success: they are small, and took minutes to find."""
         record = self._folder / _KEPT / f"{name}.json"
         record.parent.mkdir(parents=True, exist_ok=True)
         half = record.with_suffix(".half")
-        half.write_text(json.dumps(facts), "utf-8")
+        with half.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(facts))
+            file.flush()
+            os.fsync(file.fileno())
         half.replace(record)
 
     def clear(self) -> None:
@@ -81,16 +84,56 @@ class Stages:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
+def _read(record: Path) -> Facts | None:
+    try:
+        found = json.loads(record.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 @contextmanager
 def stages_of(home: Path, what: str, files: Sequence[Mapping[str, Any]], progress: Progress) -> Iterator[Stages]:
     """The stages of making `what` from these source files (each with its "sha256"), for this run alone.
 
-    They lie under `home`/quantize/work, and count only for the versions of the tools that made them.
+    They lie under `home`/quantize/work, and count only for the versions of the tools that made them: those of others
+    are removed, unless a run uses them.
     """
-    facts = [sorted(str(file["sha256"]) for file in files), [f"{name} {version(name)}" for name in _TOOLS]]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    folder = home / "quantize" / "work" / f"{what}-{key}"
+    work, made_with = home / "quantize" / "work", f"{what}-{_digest(_tools(what))[:8]}-"
+    folder = work / f"{made_with}{_digest(sorted(str(file['sha256']) for file in files))[:16]}"
     with exclusive(folder / _LOCK, lambda: progress.advance(0, 0, "waiting for another run with this source")):
         for left in folder.glob(".*"):  # a run that was killed could not clean up
             shutil.rmtree(left, ignore_errors=True)
+        for other in work.glob(f"{what}-*"):
+            if not other.name.startswith(made_with):
+                _remove_unused(other)
         yield Stages(folder)
+
+
+def _tools(what: str) -> Sequence[str]:
+    """The versions of all that decides what comes out: here, and in the environment that exports."""
+    library = library_for(what)
+    packages = sorted({*_TOOLS, *(library.packages if library else ())})
+    exporter = [sha256_of(export_environment.requirements()), export_environment.TORCH]
+    return [*(f"{name} {_version(name)}" for name in packages), *exporter]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _remove_unused(folder: Path) -> None:
+    with suppress(OSError, Unavailable):
+        descriptor = open_lock(folder / _LOCK)
+        try:
+            if try_lock(descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloud_bridge.protocol.problems import InvalidRequest
+from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.digest import sha256_of
 from edge_agent.models.disk import check_room
+from edge_agent.models.formats.hf_files import object_of
 from edge_agent.models.made_here import MANIFEST_NAME
 from edge_agent.models.manifest import Measured, parse
 from edge_agent.models.progress import Progress
-from quantize import calibration, manifest
+from quantize import manifest
 from quantize.gguf import importance, llama_converter, to_gguf
-from quantize.judge import text
-from quantize.judge.extent import Extent
 from quantize.judge.judgement import judge
-from quantize.judge.reference import reference
-from quantize.manifest import Made
+from quantize.judge.reference import Reference, reference
+from quantize.manifest import Made, Origin
 from quantize.mlx import to_mlx
 from quantize.onnx import to_onnx
 from quantize.sources.source import Source
 from quantize.stages import Facts, Stages
-
-
-class Target(StrEnum):
-    """The three runtimes' formats."""
-
-    GGUF = "gguf"
-    MLX = "mlx"
-    ONNX = "onnx"
-
+from quantize.ways import Target, Ways
 
 _MODEL = "model"
 _MATRIX = "imatrix.gguf"
@@ -43,55 +32,12 @@ FORMATS = {Target.GGUF: to_gguf, Target.MLX: to_mlx, Target.ONNX: to_onnx}
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """How artifacts are made and judged, beside their type. None: the bundled text, llama.cpp's choice.
+class Artifact:
+    """What was made, in a `folder` among the stages; `files` as the manifest has them."""
 
-    `calibration` is read for importance matrices and learned methods, `judging` for the figures, as much of it as
-    `extent` says; `matrix` is the file of an importance matrix; the types are llama.cpp's, of these two tensors.
-    """
-
-    calibration: Path | None = None
-    matrix: Path | None = None
-    output_type: str | None = None
-    embedding_type: str | None = None
-    judging: Path | None = None
-    extent: Extent = field(default_factory=Extent)
-
-    def check(self, target: Target) -> None:
-        """Raises Problem: a file is missing or cannot serve, or an option is for another format."""
-        for_gguf = {"imatrix": self.matrix, "output-type": self.output_type, "embedding-type": self.embedding_type}
-        for option, value in for_gguf.items():
-            if value is not None and target is not Target.GGUF:
-                raise _useless(option, "gguf")
-        if self.calibration is not None:
-            if target is Target.ONNX:
-                raise _useless("calibration", "gguf or mlx")
-            calibration.check_text(self.calibration)
-        if self.matrix is not None:
-            importance.check_file(self.matrix)
-        text.read(self.judging)
-
-    @property
-    def recipe(self) -> str:
-        """A digest of all that decides what an artifact of a type becomes, or what is measured of it."""
-        read = [sha256_of(file) if file else None for file in (self.calibration, self.matrix, self.judging)]
-        said = json.dumps([read, self.output_type, self.embedding_type, asdict(self.extent)])
-        return hashlib.sha256(said.encode()).hexdigest()[:12]
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Those that are not None, as words of the command; of files the name."""
-        named = {
-            "--calibration": self.calibration and self.calibration.name,
-            "--imatrix": self.matrix and self.matrix.name,
-            "--output-type": self.output_type,
-            "--embedding-type": self.embedding_type,
-        }
-        return tuple(word for option, value in named.items() if value for word in (option, value))
-
-
-def _useless(option: str, formats: str) -> InvalidRequest:
-    return InvalidRequest(f"--{option} is for --to {formats}.", code="bad_option", hint="Leave it out.", param=option)
+    folder: Path
+    made: Made
+    files: Sequence[Mapping[str, Any]]
 
 
 class Workshop:
@@ -102,58 +48,57 @@ class Workshop:
     ) -> None:
         """`described` is what `source.described()` gave, which reads all of it."""
         self._source = source
-        self._described = described
+        self._origin = Origin.of(source, described)
         self._target = target
         self._ways = ways
-        self._recipe = ways.recipe
+        self._made_by = ways.made_by
+        self._judged_by = ways.judged_by
         self._stages = stages
         self._progress = progress
+        self._reference: Reference | None = None
 
-    def make(self, type_name: str) -> tuple[Path, Made]:
-        """The folder with the artifact of this type, among the stages, and what is said of it."""
+    def make(self, type_name: str) -> Artifact:
+        """The artifact of this type, by this run or an earlier one that was stopped."""
 
         def convert(scratch: Path) -> Facts:
             model = scratch / _MODEL
             model.mkdir()
-            return asdict(self._convert(type_name, model))
+            made = self._convert(type_name, model)
+            return {"made": asdict(made), "files": manifest.files_of(model, made.format)}
 
         folder, facts = self._stages.part(self._artifact(type_name), convert)
-        return folder / _MODEL, Made(**{**facts, "notes": tuple(facts["notes"])})
+        made = Made(**{**facts["made"], "notes": tuple(facts["made"]["notes"])})
+        return Artifact(folder / _MODEL, made, facts["files"])
 
-    def describe(self, folder: Path, made: Made, measured: Measured | None = None) -> dict[str, Any]:
-        """Write the manifest into the artifact's folder, and return it."""
-        return manifest.write(
-            folder,
-            self._source,
-            made,
-            described=self._described,
-            options=self._ways.options,
-            measured=measured,
-        )
+    def describe(self, artifact: Artifact, measured: Measured | None = None) -> dict[str, Any]:
+        """Its manifest. Raises Broken code "bad_manifest" where `edge_agent.models` would not read it."""
+        made = artifact.made
+        command = self._command(made.quantization)
+        return manifest.document(self._origin, made, artifact.files, command=command, measured=measured)
 
     def judge(self, type_name: str) -> Measured | None:
         """What the artifact of this type is worth, by this run or an earlier one; None if it is no language model."""
-        key = f"measured-{self._artifact(type_name)}"
-        if (known := self._stages.remembered(key)) is not None:
-            return Measured(**known)
-        folder, made = self.make(type_name)
-        if made.kind != "llm":
+        key = f"measured-{self._artifact(type_name)}-{self._judged_by}"
+        if (known := self._figures(key)) is not None:
+            return known
+        artifact = self.make(type_name)
+        if artifact.made.kind != "llm":
             return None
-        described = parse(self.describe(folder, made), MANIFEST_NAME)
-        ways = self._ways
-        kept = reference(self._as_gguf().path, ways.judging, self._stages.path, self._progress, ways.extent)
-        measured = judge(folder, described, kept, self._progress)
+        described = parse(self.describe(artifact), MANIFEST_NAME)
+        measured = judge(artifact.folder, described, self._beside(), self._progress)
         self._stages.remember(key, measured.as_dict())
         return measured
 
     def made_before(self, folder: Path, type_name: str) -> dict[str, Any] | None:
-        """The manifest in `folder`, if it is of the same artifact."""
-        record = folder / MANIFEST_NAME
-        if not record.is_file():
+        """The manifest in `folder`, if it is of the same artifact: of these sources, by this command and its files."""
+        try:
+            found = object_of(folder / MANIFEST_NAME)
+            made = parse(found, MANIFEST_NAME).made
+        except Broken:
             return None
-        found: dict[str, Any] = json.loads(record.read_text("utf-8"))
-        parse(found, MANIFEST_NAME)
-        same = found["made"]["source"]["files"] == self._described["files"] and found["quantization"] == type_name
+        if made is None or found["made"]["source"]["files"] != self._origin.described["files"]:
+            return None
+        same = made.command == self._command(type_name) and self._ways.agree_with(made.notes)
         return found if same else None
 
     def drop(self, type_name: str) -> None:
@@ -161,37 +106,50 @@ class Workshop:
         self._stages.drop(self._artifact(type_name))
 
     def _artifact(self, type_name: str) -> str:
-        return f"{self._target}-{type_name}-{self._recipe}"
+        return f"{self._target}-{type_name}-{self._made_by}"
+
+    def _command(self, type_name: str) -> str:
+        name = self._origin.described["name"]
+        return manifest.command_of(name, "--to", self._target, "--type", type_name, *self._ways.options)
+
+    def _figures(self, key: str) -> Measured | None:
+        known = self._stages.remembered(key)
+        try:
+            return None if known is None else Measured(**known)
+        except ValueError:  # those of another form are taken anew
+            return None
+
+    def _beside(self) -> Reference:
+        """What all artifacts are held against; to find the one that is kept, the source is read whole."""
+        if self._reference is None:
+            ways, gguf = self._ways, self._as_gguf().path
+            self._reference = reference(gguf, ways.judging, self._stages.path, self._progress, ways.extent)
+        return self._reference
 
     def _convert(self, type_name: str, folder: Path) -> Made:
         if self._target is Target.GGUF:
             return self._to_gguf(type_name, folder)
         plain, known = self._plain()
         if self._target is Target.MLX:
-            made = to_mlx.convert(
-                self._source, folder, type_name, self._progress, plain=plain, calibration=self._ways.calibration
-            )
+            text = self._ways.calibration
+            made = to_mlx.convert(self._source, folder, type_name, self._progress, plain=plain, calibration=text)
         else:
             made = to_onnx.convert(self._source, folder, type_name, self._progress, plain=plain)
-        return replace(
-            made, parameters=made.parameters or known.get("parameters"), licence=made.licence or known.get("licence")
-        )
+        return replace(made, parameters=known.get("parameters"), licence=known.get("licence"))
 
     def _to_gguf(self, type_name: str, folder: Path) -> Made:
         source, ways = self._as_gguf(), self._ways
-        output, embedding = ways.output_type, ways.embedding_type
-        to_gguf.check(source, folder, type_name, self._progress, output_type=output, embedding_type=embedding)
         matrix = ways.matrix
         if matrix is None and to_gguf.gains(type_name):
-            matrix = self._importance(source)
+            matrix = self._importance(source, type_name)
         made = to_gguf.convert(
             source,
             folder,
             type_name,
             self._progress,
             matrix=matrix,
-            output_type=output,
-            embedding_type=embedding,
+            output_type=ways.output_type,
+            embedding_type=ways.embedding_type,
         )
         if self._source.is_gguf:
             return made
@@ -222,13 +180,19 @@ class Workshop:
         folder, facts = self._stages.part(
             "gguf", lambda scratch: llama_converter.to_gguf(self._source, scratch / name, self._progress)
         )
-        return folder / name, facts
+        (path,) = folder.glob("*.gguf")  # the same weights may have been called otherwise when it was made
+        return path, facts
 
-    def _importance(self, source: Source) -> Path:
+    def _importance(self, source: Source, type_name: str) -> Path:
         """One matrix serves all types."""
-        file = self._ways.calibration
-        folder, _ = self._stages.part(
-            f"importance-{sha256_of(file)[:12] if file else 'bundled'}",
-            lambda scratch: asdict(importance.compute(source.path, scratch / _MATRIX, self._progress, file)),
-        )
+        ways = self._ways
+
+        def compute(scratch: Path) -> Facts:
+            # First a look at what will come: a damaged source or a full disk should not cost minutes of reading.
+            output, embedding = ways.output_type, ways.embedding_type
+            to_gguf.check(source, scratch, type_name, self._progress, output_type=output, embedding_type=embedding)
+            return asdict(importance.compute(source.path, scratch / _MATRIX, self._progress, ways.calibration))
+
+        digest = sha256_of(ways.calibration)[:12] if ways.calibration else "bundled"
+        folder, _ = self._stages.part(f"importance-{digest}", compute)
         return folder / _MATRIX

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,43 +92,28 @@ def convert(
     type_name: str,
     progress: Progress,
     *,
-    calibration: Path | None = None,
     matrix: Path | None = None,
-    weighted: bool | None = None,
     output_type: str | None = None,
     embedding_type: str | None = None,
 ) -> Made:
     """Write `source`, a GGUF, to `folder` as another GGUF of `type_name`. Blocks, for minutes.
 
     `matrix` is the file of an importance matrix, as `importance.compute` or llama.cpp's `llama-imatrix` writes it;
-    types that cannot use it ignore it. Without one it is computed from the text `calibration` (None: the bundled one)
-    where `gains` says so, or for `weighted` True; with False none is used. `output_type` and `embedding_type` are
-    among TENSOR_TYPES (None: llama.cpp chooses); where output and embeddings share their weights, either is for both,
-    and the latter wins.
+    types that cannot use it ignore it. `output_type` and `embedding_type` are among TENSOR_TYPES (None: llama.cpp
+    chooses); where output and embeddings share their weights, either is for both, and the latter wins.
 
-    Raises what `importance.compute` raises; Broken code "model_truncated" | "model_unreadable" | "quantizer_crashed" |
-    "quantizer_failed", NotFound "importance_matrix_not_found", InvalidRequest "unknown_type" | "unsupported_type" |
-    "bad_tensor_type" | "needs_importance_matrix" | "bad_importance_matrix" and Unavailable "not_enough_disk".
+    Raises Broken code "model_truncated" | "model_unreadable" | "quantizer_crashed" | "quantizer_failed", NotFound
+    "importance_matrix_not_found", InvalidRequest "unknown_type" | "unsupported_type" | "bad_tensor_type" |
+    "needs_importance_matrix" | "bad_importance_matrix" and Unavailable "not_enough_disk".
     """
     job = _job(source, folder, type_name, output_type, embedding_type)
     if matrix is not None:
         importance.check_file(matrix)
-    if weighted is None:
-        weighted = matrix is not None or gains(type_name)
-    if not weighted or job["type_name"] in _UNWEIGHTED:
+    if matrix is None or job["type_name"] in _UNWEIGHTED:
         return _made(job, _quantized(source, folder, job, progress), ())
-    if matrix is not None:
-        facts = _quantized(source, folder, {**job, "matrix": str(matrix)}, progress)
-        texts = f" of {plain(facts['datasets'])}" if facts["datasets"] else ""
-        note = f"With the importance matrix {plain(matrix.name)} (sha256 {sha256_of(matrix)}){texts}."
-        return _made(job, facts, (note,))
-    with tempfile.TemporaryDirectory(prefix=".imatrix-", dir=folder.parent) as scratch:
-        # First a look at what will come: a damaged source or a full disk should not cost minutes of reading.
-        _quantized(source, folder, {**job, "dry_run": True}, progress)
-        computed = Path(scratch) / "imatrix.gguf"
-        seen = importance.compute(source.path, computed, progress, calibration)
-        facts = _quantized(source, folder, {**job, "matrix": str(computed)}, progress)
-    note = f"With an importance matrix of {seen.tokens} tokens of {seen.text} (sha256 {seen.text_sha256})."
+    facts = _quantized(source, folder, {**job, "matrix": str(matrix)}, progress)
+    texts = f" of {plain(facts['datasets'])}" if facts["datasets"] else ""
+    note = f"With the importance matrix {plain(matrix.name)} (sha256 {sha256_of(matrix)}){texts}."
     return _made(job, facts, (note,))
 
 
@@ -162,8 +146,8 @@ def _job(
         "source": str(source.path),
         "target": str(folder / f"{artifact_id(source, type_name)}.gguf"),
         "type_name": type_name,
-        "output_type": check_tensor_type(output_type, "output_type", row),
-        "embedding_type": check_tensor_type(embedding_type, "embedding_type", row),
+        "output_type": check_tensor_type(output_type, "output-type", row),
+        "embedding_type": check_tensor_type(embedding_type, "embedding-type", row),
     }
 
 

@@ -9,7 +9,6 @@ there. Prints one JSON object a line: {"done", "chunks"} after each chunk, at th
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_bridge.protocol.problems import InvalidRequest, Problem
-from edge_agent.models.disk import not_enough_disk
+from edge_agent.models.disk import disk_errors
 from edge_agent.runtimes.decoders.decoder import DRAFTED_TOKENS, Decoder, Span, Vocabulary
 from edge_agent.runtimes.worker import lifeline
 from edge_agent.runtimes.worker.problem_frames import problem_to_json
@@ -50,19 +49,17 @@ def main(job: dict[str, Any]) -> None:
     os.environ.update({**ENVIRONMENT, **os.environ})  # read by libraries that are not loaded yet
     say, folder = _Voice(), Path(job["folder"])
     try:
-        decoder = _opened(Path(job["path"]), job["format"])
-        reading = _Reading(decoder, _SEQUENCES[job["format"]] + DRAFTED_TOKENS, say)
-        if "text" in job:
-            text = Path(job["text"]).read_text("utf-8")
-            _write(reading, decoder.vocabulary, folder, _chunks(decoder.vocabulary, text, job["chunks"]))
-            say(found={})
-        else:
-            say(found=_compared(reading, decoder.vocabulary, folder))
+        with disk_errors(folder):
+            decoder = _opened(Path(job["path"]), job["format"])
+            reading = _Reading(decoder, _SEQUENCES[job["format"]] + DRAFTED_TOKENS, say)
+            if "text" in job:
+                text = Path(job["text"]).read_text("utf-8")
+                _write(reading, decoder.vocabulary, folder, _chunks(decoder.vocabulary, text, job["chunks"]))
+                say(found={})
+            else:
+                say(found=_compared(reading, decoder.vocabulary, folder))
     except Problem as problem:
         say(failure=problem_to_json(problem))
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            say(failure=problem_to_json(not_enough_disk(folder)))
     # The libraries' own clean-up takes time and may crash, too; all is said.
     os._exit(0)
 

@@ -25,11 +25,17 @@ def read(text: Path | None) -> str:
             code="text_not_found",
             hint="Name a text file, or none for the one that comes with edge-quantize.",
         )
-    with path.open("rb") as file:
-        data = file.read(_MOST_BYTES)
     try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES)
         # A character may be cut in two by the limit, and by nothing else.
         return codecs.getincrementaldecoder("utf-8")().decode(data, final=len(data) < _MOST_BYTES)
+    except OSError as error:
+        raise InvalidRequest(
+            f"The text {path.name} cannot be read.",
+            code="text_unreadable",
+            hint="Give yourself the right to read it, or name another.",
+        ) from error
     except UnicodeDecodeError as error:
         raise InvalidRequest(
             f"The text {path.name} is not UTF-8.", code="text_unreadable", hint="Save it as UTF-8, or name another."

@@ -8,35 +8,32 @@ from a GGUF of llama.cpp     to gguf as it is
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound
 from edge_agent.models import lora
-from edge_agent.models.digest import sha256_of
 from edge_agent.models.formats import gguf_header
 from edge_agent.models.formats.hf_files import text_of
+from edge_agent.models.lora import AdapterFormat
 from edge_agent.models.lora import mlx as lora_mlx
 from edge_agent.models.lora.facts import LoraFacts, unsupported_by_onnx
 from edge_agent.models.made_here import MANIFEST_NAME
-from edge_agent.models.manifest import SCHEMA, parse, plain
+from edge_agent.models.manifest import SCHEMA, plain
 from edge_agent.models.progress import Progress
 from edge_agent.models.store import ModelStore
 from quantize.gguf import llama_converter
 from quantize.lora import weights as lora_weights
-from quantize.manifest import artifact_id, licence_of
+from quantize.manifest import artifact_id, checked, command_of, files_of, licence_of, save
 from quantize.sources.source import Source
 
-AdapterFormat = Literal["gguf", "mlx"]
 TYPE = "lora"
 """What stands in the place of a quantization type: `NAME-lora`, and for mlx `NAME-mlx-lora`."""
 
-_MAIN_FILE = {"gguf": ".gguf", "mlx": lora_mlx.WEIGHTS_FILE}
 _UNKNOWN = "unknown"
 _ARCHITECTURES = {
     "gemma2": "Gemma2ForCausalLM",
@@ -132,38 +129,37 @@ def convert(source: Source, folder: Path, to: str, progress: Progress, *, base: 
 
 def write_manifest(folder: Path, source: Source, made: Converted, base: str | None = None) -> dict[str, Any]:
     """Describe the files of `folder` in its manifest.json, and return what was written. `base`: as it was named."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    files.sort(key=lambda path: not path.name.endswith(_MAIN_FILE[made.format]))
+    files = files_of(folder, made.format)
     described = source.described()
     licence = licence_of(source) or _UNKNOWN
     trained_on = base or made.base
-    command = ["edge-quantize", described["name"], "--to", made.format, *(["--base", base] if base else [])]
+    command = command_of(described["name"], "--to", made.format, *(("--base", base) if base else ()))
     stated = {
         "rank": made.facts.rank,
         "scale": made.facts.scale,
         "architecture": made.facts.architecture,
         "base": plain(trained_on) if trained_on else None,
     }
-    manifest = {
+    facts = {
         "schema": SCHEMA,
         "id": artifact_id(source, TYPE, made.format),
         "kind": "adapter",
         "format": made.format,
         "quantization": TYPE,
-        "ram_mb": lora.ram_mb(files[0]),
+        "ram_mb": lora.ram_mb(folder / files[0]["path"]),
         "licence": licence,
         "attribution": f"{described['name']}; converted here with edge-quantize",
-        "files": [{"path": path.name, "sha256": sha256_of(path), "size": path.stat().st_size} for path in files],
+        "files": files,
         "adapter": {name: value for name, value in stated.items() if value is not None},
         "made": {
             "source": described,
-            "command": plain(shlex.join(command), 2000),
+            "command": command,
             "tools": dict(made.tools),
             "notes": [],
         },
     }
-    parse(manifest, MANIFEST_NAME)
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    manifest = checked(facts)
+    save(folder, manifest)
     return manifest
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +11,11 @@ from typing import Any
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem, Unavailable
 from edge_agent.models.digest import sha256_of
 from edge_agent.models.disk import check_room
+from edge_agent.models.formats.hf_config import HfConfig
 from edge_agent.models.progress import Progress
 from quantize.calibration import BUNDLED_TEXT, check_text
 from quantize.manifest import Made
 from quantize.native_process import working
-from quantize.onnx.to_onnx import dequantize
 from quantize.sources.source import Source
 
 DEFAULT_TYPE = "8bit"
@@ -82,45 +80,38 @@ def convert(
     type_name: str,
     progress: Progress,
     *,
-    plain: Path | None = None,
+    plain: Path,
     calibration: Path | None = None,
 ) -> Made:
     """Write `source` to `folder` in MLX's form. Blocks, for seconds; for minutes to hours where a text is learned from.
 
-    A GGUF is dequantized first, in the export environment; `plain` is where the caller has done that. `calibration`
-    is the text that the learned methods read, None for the bundled one.
-    Raises as `check_type` and `quantize.onnx.to_onnx.dequantize` do, InvalidRequest ("unsupported_architecture",
-    "unsupported_type", "text_too_short") and Broken ("quantizer_crashed") and
-    Unavailable ("not_enough_disk").
+    `plain`: the source itself where it is a folder, else where it was dequantized to. `calibration` is the text that
+    the learned methods read, None for the bundled one.
+    Raises what `check_type`, `check_text` and `HfConfig.read` raise, InvalidRequest code "unsupported_architecture" |
+    "unsupported_type" | "calibration_too_short", Broken code "quantizer_crashed" and Unavailable code
+    "not_enough_disk".
     """
     type_name = check_type(type_name)
     recipe, text = TYPES[type_name], calibration or BUNDLED_TEXT
     if learns(type_name):
         check_text(text)
+    context_length = HfConfig.read(plain).context_length
+    check_room(folder, source.plain_bytes * (_HEAD_BITS + 2) // 32)
     facts: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix=".mlx-", dir=folder.parent) as scratch:
-        if plain is None and source.is_gguf:
-            plain = Path(scratch) / "plain"
-            facts |= dequantize(source, plain, progress)
-        weights = plain or source.path
-        check_room(folder, source.plain_bytes * (_HEAD_BITS + 2) // 32)
-        job = {"plain": str(weights), "made": str(folder), "recipe": asdict(recipe), "text": str(text)}
-        with working("quantize.mlx.worker", job) as said:
-            for line in said:
-                facts |= line
-                if "step" in line:
-                    progress.advance(0, 0, f"{line['step']} to {type_name}")
+    job = {"plain": str(plain), "made": str(folder), "recipe": asdict(recipe), "text": str(text)}
+    with working("quantize.mlx.worker", job) as said:
+        for line in said:
+            facts |= line
+            if "step" in line:
+                progress.advance(0, 0, f"{line['step']} to {type_name}")
     if not facts.get("made"):
         raise _failure(source.path.name, type_name, facts)
-    config = json.loads((folder / "config.json").read_text("utf-8"))
     return Made(
         kind="llm",
         format="mlx",
         quantization=type_name,
         tools={name: version(name) for name in ("mlx", "mlx-lm")},
-        context_length=config.get("max_position_embeddings"),
-        parameters=facts.get("parameters"),
-        licence=facts.get("licence"),
+        context_length=context_length,
         notes=_notes(type_name, text, facts),
     )
 

@@ -39,30 +39,23 @@ def check_type(type_name: str) -> str:
     return type_name.lower()
 
 
-def convert(source: Source, folder: Path, type_name: str, progress: Progress, *, plain: Path | None = None) -> Made:
+def convert(source: Source, folder: Path, type_name: str, progress: Progress, *, plain: Path) -> Made:
     """Write `source` to `folder` as model.onnx with its tokenizer. Blocks, for minutes.
 
-    `plain`: where the caller has `dequantize`d the source already. Raises what `export_environment.run` raises, and
-    Unavailable code "not_enough_disk".
+    `plain`: the source itself where it is a folder, else where it was `dequantize`d to. Raises what
+    `export_environment.run` raises, and Unavailable code "not_enough_disk".
     """
     type_name = check_type(type_name)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as scratch:
-        facts: dict[str, Any] = {}
-        if plain is None and source.is_gguf:
-            plain = Path(scratch) / "plain"
-            facts |= dequantize(source, plain, progress)
-        weights = plain or source.path
         check_room(folder, int(source.plain_bytes * (1 + _BYTES[type_name] / 4)))
         log = Path(scratch) / "log"
-        facts |= export_environment.run(["onnx", str(weights), str(folder), "--type", type_name], progress, log=log)
+        facts = export_environment.run(["onnx", str(plain), str(folder), "--type", type_name], progress, log=log)
     return Made(
         kind=facts["kind"],
         format="onnx",
         quantization=type_name,
         tools=facts["tools"],
         context_length=facts["context_length"],
-        parameters=facts.get("parameters"),
-        licence=facts.get("licence"),
         notes=tuple(facts["notes"]),
     )
 

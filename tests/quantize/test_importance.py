@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import toy_gguf
+from quantize_command import Run, made_by
 
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem
 from edge_agent.models.progress import SILENT
@@ -127,7 +128,7 @@ def test_a_mixture_of_experts_is_made_in_two_bits(tmp_path: Path, text: Path) ->
     assert up.tokens.sum() == 2 * CHUNK * toy_gguf.USED
     folder.mkdir()
     with pytest.raises(InvalidRequest) as refused:
-        to_gguf.convert(source.find(str(model)), folder, "IQ2_XXS", SILENT, weighted=False)
+        to_gguf.convert(source.find(str(model)), folder, "IQ2_XXS", SILENT)
     assert refused.value.code == "needs_importance_matrix"
     made = to_gguf.convert(
         source.find(str(model)), folder, "IQ2_XXS", SILENT, matrix=target, output_type="F16", embedding_type="Q8_0"
@@ -142,15 +143,14 @@ def test_a_mixture_of_experts_is_made_in_two_bits(tmp_path: Path, text: Path) ->
 
 
 @pytest.mark.slow
-def test_convert_computes_the_matrix_where_the_type_gains(tmp_path: Path, text: Path) -> None:
-    model, folder = tmp_path / "toy.gguf", tmp_path / "made"
-    toy_gguf.dense(model)
-    folder.mkdir()
-    made = to_gguf.convert(source.find(str(model)), folder, "Q3_K_S", SILENT, calibration=text)
-    assert made.notes[0].startswith("With an importance matrix of 1024 tokens of text.txt (sha256 ")
-    assert to_gguf.convert(source.find(str(model)), folder, "Q8_0", SILENT, calibration=text).notes == ()
-    assert {path.name for path in tmp_path.iterdir()} == {"toy.gguf", "made", "text.txt"}
-    assert [path.suffix for path in folder.iterdir()] == [".gguf"] * 2
+def test_the_matrix_is_computed_where_the_type_gains(edge_quantize: Run, tmp_path: Path, text: Path) -> None:
+    toy_gguf.dense(tmp_path / "toy.gguf")
+    words = ("toy.gguf", "--to", "gguf", "--calibration", text, "--no-judge", "--json")
+    weighted, plain = (made_by(edge_quantize(*words, "--type", name))["made"] for name in ("Q3_K_S", "Q8_0"))
+    assert weighted["notes"][0].startswith("With the importance matrix imatrix.gguf (sha256 ")
+    assert "of text.txt sha256:" in weighted["notes"][0]
+    assert plain["notes"] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"toy.gguf", "text.txt"}
 
 
 @pytest.mark.parametrize("content", [b"", b"no matrix at all", "model", "cut"])
@@ -231,7 +231,8 @@ def test_the_matrix_keeps_a_model_nearer_to_its_source(smollm2: Path, small_matr
     for weighted in (True, False):
         folder = tmp_path / str(weighted)
         folder.mkdir()
-        to_gguf.convert(source.find(str(smollm2)), folder, "Q4_0", SILENT, matrix=small_matrix, weighted=weighted)
+        matrix = small_matrix if weighted else None
+        to_gguf.convert(source.find(str(smollm2)), folder, "Q4_0", SILENT, matrix=matrix)
         (made,) = folder.iterdir()
         losses[weighted] = float((np.exp(reference) * (reference - _log_probabilities(made))).sum(axis=1).mean())
     assert losses[True] < 0.8 * losses[False]  # 0.165 against 0.269 nats over a longer text
@@ -250,7 +251,16 @@ def _log_probabilities(model: Path) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGINT,
+        signal.SIGTERM,
+        pytest.param(
+            signal.SIGKILL, marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends the worker, too")
+        ),
+    ],
+)
 def test_a_stop_half_way_leaves_no_process_and_no_file(tmp_path: Path, text: Path, how: signal.Signals) -> None:
     model, target = tmp_path / "toy.gguf", tmp_path / "imatrix.gguf"
     toy_gguf.dense(model)

@@ -113,7 +113,7 @@ def test_what_is_there_already_is_not_made_again(edge_quantize: Run, smollm2: Pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for another process")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)])
 def test_a_stop_half_way_leaves_nothing(smollm2: Path, small_matrix: Path, home: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "quantize.cli", str(smollm2), "--to", "gguf", "--type", "IQ4_XS", "--no-judge"]
     command += ["--imatrix", str(small_matrix)]

@@ -111,6 +111,11 @@ def test_on_a_cpu_the_scales_have_the_bits_that_it_is_fast_with(toy: Source, tmp
     assert any("32 bits" in note for note in made.notes) == on_cpu
 
 
+def test_the_context_is_that_of_the_language_model_among_others(tmp_path: Path) -> None:
+    toy = toy_folder.write(tmp_path / "toy", text_config={"max_position_embeddings": 256})
+    assert _convert(toy, tmp_path / "made", "8bit").context_length == 256
+
+
 def test_groups_that_fit_no_row_are_refused(toy: Source, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest) as caught:
         _convert(toy, tmp_path / "made", "4bit-g128")

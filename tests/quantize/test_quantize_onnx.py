@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from cloud_bridge.protocol.problems import Unavailable
@@ -38,7 +39,7 @@ def export_python() -> Path:
 
 def _convert(toy: Source, folder: Path, type_name: str) -> Made:
     folder.mkdir()
-    return to_onnx.convert(toy, folder, type_name, SILENT)
+    return to_onnx.convert(toy, folder, type_name, SILENT, plain=toy.path)
 
 
 def _logits(folder: Path) -> Logits:
@@ -122,6 +123,46 @@ def test_more_bits_lose_less(tmp_path: Path, tied: bool) -> None:
         losses.append(toy_folder.divergence(reference, _logits(tmp_path / type_name)))
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 1e-5
+
+
+LOOPED = """
+import sys
+sys.path.append(sys.argv[1])
+import quantize
+sys.path.pop()
+import numpy as np
+import onnx
+from pathlib import Path
+from onnx import TensorProto, helper, numpy_helper
+from quantize.onnx.weights import Graph, write
+
+def branch(reads):
+    out = helper.make_tensor_value_info(f"{reads}_out", TensorProto.FLOAT, [2])
+    return helper.make_graph([helper.make_node("Identity", [reads], [out.name])], reads, [], [out])
+
+graph = helper.make_graph(
+    [helper.make_node("Neg", ["weight"], ["minus"]),
+     helper.make_node("If", ["yes"], ["result"], then_branch=branch("weight"), else_branch=branch("minus"))],
+    "choice",
+    [helper.make_tensor_value_info("yes", TensorProto.BOOL, [])],
+    [helper.make_tensor_value_info("result", TensorProto.FLOAT, [2])],
+    [numpy_helper.from_array(np.array([1, 2], np.float32), "weight")],
+)
+source, made = map(Path, sys.argv[2:])
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), source)
+found = Graph.read(source)
+found.replace(found.model.graph.node)
+write(found, made, "fp32", lambda done, count: None)
+"""
+
+
+@pytest.mark.export
+def test_what_only_a_branch_reads_stays(tmp_path: Path, export_python: Path) -> None:
+    paths = [tmp_path / "choice.onnx", tmp_path / "made.onnx"]
+    subprocess.run([export_python, "-I", "-c", LOOPED, ROOT, *paths], check=True)
+    session = onnxruntime.InferenceSession(paths[1], providers=["CPUExecutionProvider"])
+    for yes, expected in ((True, [1, 2]), (False, [-1, -2])):
+        np.testing.assert_array_equal(session.run(None, {"yes": np.array(yes)})[0], np.array(expected, np.float32))
 
 
 MOVED_OUT = """

@@ -107,7 +107,10 @@ def test_odd_names_become_plain_ones(name: str, expected: str) -> None:
 
 
 def _written(made: Path, found: source.Source, what: manifest.Made) -> dict[str, Any]:
-    return manifest.write(made, found, what, described=found.described(), options=(), measured=None)
+    origin, files = manifest.Origin.of(found, found.described()), manifest.files_of(made, what.format)
+    written = manifest.document(origin, what, files, command="edge-quantize", measured=None)
+    manifest.save(made, written)
+    return written
 
 
 def test_what_is_written_is_what_models_reads(folder: Path, tmp_path: Path) -> None:
@@ -304,6 +307,43 @@ def test_the_licence_comes_from_the_manifest_beside_the_weights(tmp_path: Path) 
     assert manifest.licence_of(source.find(str(path))) == "MIT"
     other = _gguf(tmp_path / "other.gguf")
     assert manifest.licence_of(source.find(str(other))) is None
+
+
+LETTERS = st.text(max_size=5)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | LETTERS, lambda inner: st.lists(inner) | st.dictionaries(LETTERS, inner)
+)
+OF_OURS = ("files", "licence", "attribution", "homepage", "tasks", "made")
+
+
+@given(st.dictionaries(st.sampled_from(OF_OURS), ANYTHING), st.booleans())
+def test_a_manifest_of_anything_beside_the_source_spoils_none(
+    tmp_path_factory: pytest.TempPathFactory, beside: dict[str, Any], names_it: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("source")
+    found = source.find(str(_gguf(folder / "m.gguf")))
+    stated = {**beside, "files": [{"path": "m.gguf"}, beside.get("files")]} if names_it else beside
+    (folder / "manifest.json").write_text(json.dumps(stated))
+    made = folder / "made"
+    made.mkdir()
+    (made / "m.gguf").write_bytes(b"x")
+    parse(_written(made, found, manifest.Made("llm", "gguf", "Q8_0", {})), "made")
+
+
+@pytest.mark.parametrize("content", ['{"name": "my web app"}', "[1]", "{", "[" * 10**5, '"\\ud800"', "\xff"])
+def test_the_manifest_of_another_program_is_none_of_ours(tmp_path: Path, content: str) -> None:
+    path = _gguf(tmp_path / "m.gguf")
+    (tmp_path / "manifest.json").write_text(content, "latin-1")
+    found = source.find(str(path))
+    assert manifest.Origin.of(found, found.described()).makers == "m.gguf"
+
+
+def test_a_model_card_in_another_encoding_is_read_as_far_as_it_can_be(folder: Path) -> None:
+    (folder / "README.md").write_bytes("---\nlanguage: fran\xe7ais\nlicense: mit\n---\n".encode("latin-1"))
+    assert manifest.licence_of(source.find(str(folder))) == "MIT"
+    (folder / "README.md").unlink()
+    (folder / "README.md").mkdir()
+    assert manifest.licence_of(source.find(str(folder))) is None
 
 
 @pytest.mark.parametrize("target", [to_gguf, to_onnx, to_mlx])

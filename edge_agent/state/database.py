@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ from cloud_bridge.protocol.problems import Broken, Conflict, Problem, Unavailabl
 BUSY_TIMEOUT_S = 10.0
 
 _PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
     # FULL: in WAL mode NORMAL may lose the newest commits at a power cut, and what was accepted must not be lost.
     "PRAGMA synchronous = FULL",
     # macOS only: a plain fsync there leaves the data in the drive's cache.
@@ -37,12 +37,27 @@ def connect(path: Path) -> sqlite3.Connection:
         # isolation_level=None: transactions begin where we say so, and nowhere else.
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
+            _write_ahead(connection)
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Where several open a new file at once SQLite gives up without waiting: it is asked again."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def check_integrity(connection: sqlite3.Connection, path: Path) -> None:

@@ -61,7 +61,7 @@ async def runtime(request, converted_models):
     spec_of_it = spec(
         store.file(request.param),
         model_id=request.param,
-        model_format=found.manifest.format,
+        model_format=found.format,
         context_length=CONTEXT,
     )
     async with running(spec_of_it) as made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,18 @@ def test_many_may_open_a_new_home_at_once(home: Path) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         assert len(set(threads.map(open_and_write, range(12)))) == 1
+
+
+def test_a_new_file_that_another_is_writing_is_waited_for(home: Path) -> None:
+    """Another program that begins with the same file holds it for a moment."""
+    home.mkdir(parents=True, exist_ok=True)
+    other = sqlite3.connect(home / "state.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    waited = threading.Timer(0.3, other.rollback)
+    waited.start()
+    State.open(home / "state.db", KeyRing.open(home)).close()
+    waited.join()
+    other.close()
 
 
 def test_one_daemon_owns_a_home_and_commands_may_look_in(open_at: Any, home: Path) -> None:

@@ -101,10 +101,14 @@ def convert(
             traceback.print_exc()
         _print_problem(error if isinstance(error, Problem) else _unforeseen(error), as_json=as_json)
         raise typer.Exit(1) from None
-    if as_json:
-        typer.echo(json.dumps({"folder": str(converted.folder), **converted.manifest, **compared}, indent=2))
-    else:
-        _report(converted, wanted)
+    try:
+        if as_json:
+            typer.echo(json.dumps({"folder": str(converted.folder), **converted.manifest, **compared}, indent=2))
+        else:
+            _report(converted, wanted)
+    except OSError as error:  # the model was made; only nobody could be told on stdout
+        _print_problem(_unforeseen(error), as_json=as_json)
+        raise typer.Exit(1) from None
 
 
 def _report(converted: Converted, wanted: Wanted) -> None:

@@ -171,8 +171,17 @@ def _check_candidates(wanted: Wanted, model: Source, types: Sequence[str], shop:
 def _check_free(wanted: Wanted, place: Path, home: Path) -> None:
     """Before any work is done, raises Conflict code "model_id_taken" or "already_exists".
 
-    Unavailable code "folder_not_writable" where nothing can be made there.
+    InvalidRequest code "bad_option" for a folder among the installed models, and Unavailable code
+    "folder_not_writable" where nothing can be made there.
     """
+    models = home / "models"
+    if wanted.out is not None and place.parent.resolve() == models.resolve():
+        raise InvalidRequest(
+            f"{models} is for models that are installed.",
+            code="bad_option",
+            hint="Leave --out out, which installs the model there under its own id, or name a folder elsewhere.",
+            param="out",
+        )
     if wanted.out is None:
         _check_id_free(place)
     elif os.path.lexists(place):

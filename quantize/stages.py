@@ -38,6 +38,7 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._sound: set[str] = set()
 
     @property
     def path(self) -> Path:
@@ -47,19 +48,24 @@ class Stages:
     def part(self, name: str, make: Callable[[Path], Mapping[str, Any]]) -> tuple[Path, Facts]:
         """The part's folder and its facts: those of an earlier run, or what `make` writes into the folder and returns.
 
+        Of an earlier run's every file is read once, and a part that is not as it was written is made again.
         Raises what `make` raises, and Unavailable code "not_enough_disk"; of a part that failed nothing stays.
         """
         folder = self._folder / name
-        found = _read(folder / _FACTS)
-        if found is None:
+        record = _read(folder / _FACTS) or {}
+        if "facts" not in record or (name not in self._sound and record.get("files") != _digests(folder)):
             shutil.rmtree(folder, ignore_errors=True)
             with building(folder) as scratch:
-                found = dict(make(scratch))
-                (scratch / _FACTS).write_text(json.dumps(found), "utf-8")
+                facts = dict(make(scratch))
+                record = {"facts": facts, "files": _digests(scratch)}
+                (scratch / _FACTS).write_text(json.dumps(record), "utf-8")
+        self._sound.add(name)
+        found: Facts = record["facts"]
         return folder, found
 
     def drop(self, name: str) -> None:
         """Remove a part that is no longer needed."""
+        self._sound.discard(name)
         shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def remembered(self, name: str) -> Facts | None:
@@ -79,9 +85,16 @@ class Stages:
 
     def clear(self) -> None:
         """The work has succeeded: remove all parts but what is remembered."""
+        self._sound.clear()
         for entry in self._folder.iterdir():
             if entry.name not in {_KEPT, _LOCK}:
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The sha256 of each file but the record."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _FACTS)
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def _read(record: Path) -> Facts | None:

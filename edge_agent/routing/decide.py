@@ -143,8 +143,8 @@ def _comparison(name: str, value: float, threshold: float) -> str:
 
 def _model_not_found() -> Problem:
     return NotFound(
-        "There is no model of that name here.",
+        "There is no language model of that name here.",
         code="model_not_found",
-        hint='Use "auto", "local", "cloud", an id that this shows, or BASE+ADAPTER: edge-agent models list',
+        hint='Use "auto", "local", "cloud", the id of a language model, or BASE+ADAPTER: edge-agent models list',
         param="model",
     )

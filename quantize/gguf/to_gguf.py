@@ -201,6 +201,12 @@ def _failure(source: Source, folder: Path, job: dict[str, Any], facts: Said) -> 
             code="quantizer_crashed",
             hint="Fetch the source again and compare its sha256.",
         )
+    if "cannot_load" in facts:
+        return Broken(
+            f"llama.cpp cannot run {name}: {plain(said)}",
+            code="model_unreadable",
+            hint="Fetch the source again and compare its sha256; a newer edge-agent may know newer architectures.",
+        )
     if "bad_matrix" in facts or "imatrix size" in said:
         return importance.bad_matrix(Path(job["matrix"]), facts.get("bad_matrix") or "is of another model")
     if "not within the file bounds" in said or "failed to load model" in said:
@@ -223,5 +229,7 @@ def _failure(source: Source, folder: Path, job: dict[str, Any], facts: Said) -> 
     if "iostream error" in said:
         return not_enough_disk(folder)
     return Broken(
-        f"llama.cpp could not quantize {name}: {plain(said)}", code="quantizer_failed", hint="Try another type."
+        f"llama.cpp could not quantize {name}: {plain(said)}",
+        code="quantizer_failed",
+        hint="Fetch the source again, or try another type.",
     )

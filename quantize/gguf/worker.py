@@ -105,7 +105,11 @@ def main(
         return
     # llama.cpp's figures are the tensors'; the vocabulary and other metadata are copied as they are.
     log.final_size = Path(source).stat().st_size + int((log.mib["quant"] - log.mib["model"]) * 2**20)
-    say(size=log.final_size, fallbacks=log.fallbacks, **facts_of(source))
+    facts = facts_of(source)
+    if facts is None:
+        say(failure=log.last_words, cannot_load=True)
+        return
+    say(size=log.final_size, fallbacks=log.fallbacks, **facts)
     params.dry_run = dry_run
     if dry_run or quantized(source, target, params):
         say(made=True, unweighted=log.unweighted)
@@ -161,11 +165,11 @@ def fact(key: bytes, value: bytes | int) -> Any:
     return override
 
 
-def facts_of(source: str) -> dict[str, Any]:
-    """What the GGUF says of itself. Its tensors are mapped, not read."""
+def facts_of(source: str) -> dict[str, Any] | None:
+    """What the GGUF says of itself, None where llama.cpp cannot load it. Its tensors are mapped, not read."""
     model = llama_cpp.llama_model_load_from_file(os.fsencode(source), llama_cpp.llama_model_default_params())
     if model is None:
-        return {"context_length": None, "parameters": None, "licence": None}
+        return None
     facts = {
         "context_length": llama_cpp.llama_model_n_ctx_train(model),
         "parameters": llama_cpp.llama_model_n_params(model),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,6 +106,12 @@ def _from_hub(text: str, home: Path, progress: Progress, environ: Mapping[str, s
     from quantize.sources.hub import HubId, fetch  # noqa: PLC0415 its HTTP client is slow to import
 
     wanted = HubId.parse(text)
+    if wanted is None and os.path.lexists(Path(text).expanduser()):
+        raise InvalidRequest(
+            f"{text} is neither a plain file nor a folder.",
+            code="not_a_model",
+            hint="Name a .gguf file, or a folder with config.json, *.safetensors and tokenizer.json.",
+        )
     if wanted is None:
         raise NotFound(
             f"There is no file or folder {text}.",
@@ -134,7 +141,12 @@ def _gguf(path: Path) -> Source:
             code="not_a_model",
             hint="Name a .gguf file, or a folder with config.json, *.safetensors and tokenizer.json.",
         )
-    gguf_header.check(path)
+    try:
+        gguf_header.check(path)
+    except Broken as problem:  # whose hint is for installed models
+        raise Broken(
+            problem.message, code=problem.code, hint="Fetch the source again and compare its sha256."
+        ) from problem
     return Source(path, (path,))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,31 @@ def test_a_comparison_is_refused_where_the_id_of_a_candidate_is_taken(
     assert problem.code == "already_exists"
     assert "toy-q6_k" in problem.hint
     assert heard.steps == ["reading the source"]
+
+
+def test_what_llama_cpp_cannot_load_is_refused_with_its_reason(edge_quantize: Run, toy: Path, home: Path) -> None:
+    layers = b"llama.block_count" + struct.pack("<I", 4)
+    toy.write_bytes(toy.read_bytes().replace(layers + struct.pack("<I", 1), layers + struct.pack("<I", 2)))
+    error = error_of(edge_quantize(toy, "--to", "gguf", "--type", "Q8_0", "--no-judge", "--json"))
+    assert error["code"] == "model_unreadable"
+    assert "blk.1" in error["message"]
+    assert not list((home / "models").glob("[!.]*"))
+
+
+def test_the_models_folder_takes_only_what_is_installed(toy: Path, home: Path) -> None:
+    wanted = Wanted(str(toy), Target.GGUF, ("Q8_0",), out=home / "models" / "qwen2.5-coder-1.5b-instruct-q4_k_m")
+    assert _refusal(wanted, home, Heard()).code == "bad_option"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is needed")
+def test_a_full_stdout_is_one_clear_line(toy: Path, home: Path) -> None:
+    command = [sys.executable, "-m", "quantize.cli", str(toy), "--to", "gguf", "--type", "Q8_0", "--no-judge"]
+    environ = {**os.environ, "EDGE_AGENT_HOME": str(home)}
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(command, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: ")
+    assert len(finished.stderr.splitlines()) == 1
 
 
 def test_what_the_catalog_has_is_compared_only_where_it_is_named(toy: Path, home: Path) -> None:

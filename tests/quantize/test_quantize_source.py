@@ -424,3 +424,19 @@ def test_a_file_that_cannot_serve_is_named_before_any_work(
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     assert error_of(edge_quantize(smollm2, *words, "--json"))["code"] == code
     assert [path.name for path in tmp_path.iterdir()] == ["binary"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes among its files")
+def test_what_is_no_plain_file_is_called_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for odd in (str(tmp_path / "pipe.gguf"), "/dev/null"):
+        with pytest.raises(InvalidRequest) as caught:
+            source.find(odd)
+        assert caught.value.code == "not_a_model"
+
+
+def test_a_damaged_source_is_to_be_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF" + bytes(8))
+    with pytest.raises(Broken) as caught:
+        source.find(str(tmp_path / "cut.gguf"))
+    assert "Fetch the source again" in caught.value.hint

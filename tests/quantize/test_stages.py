@@ -45,6 +45,19 @@ def test_records_that_a_power_cut_spoiled_are_made_again(tmp_path: Path, left: s
     assert stages.part("plain", lambda _: {"tensors": 8}) == (folder, {"tensors": 8})
 
 
+@pytest.mark.parametrize("damage", [b"", b"weighty", b"Weights"])
+def test_a_part_that_is_not_as_it_was_written_is_made_again(tmp_path: Path, damage: bytes) -> None:
+    def make(folder: Path) -> dict[str, int]:
+        (folder / "model").mkdir()
+        (folder / "model" / "weights").write_bytes(b"weights")
+        return {"tensors": 7}
+
+    folder, _ = Stages(tmp_path).part("plain", make)
+    (folder / "model" / "weights").write_bytes(damage)
+    assert Stages(tmp_path).part("plain", make) == (folder, {"tensors": 7})
+    assert (folder / "model" / "weights").read_bytes() == b"weights"
+
+
 def test_what_was_made_with_other_tools_does_not_count_and_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

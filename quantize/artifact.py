@@ -30,7 +30,8 @@ def building(folder: Path) -> Iterator[Path]:
         raise already_exists(folder)
     with disk_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left(folder)
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*/{_LOCK}"):
+            remove_unused(left)
         with _scratch(folder) as made:
             yield made
             for file in made.rglob("*"):
@@ -63,15 +64,15 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _remove_left(folder: Path) -> None:
-    for lock in folder.parent.glob(f".{glob.escape(folder.name)}.*/{_LOCK}"):
-        with suppress(OSError, Unavailable):
-            descriptor = open_lock(lock)
-            try:
-                if try_lock(descriptor):
-                    shutil.rmtree(lock.parent, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+def remove_unused(lock: Path) -> None:
+    """Remove the folder in which this lock lies, unless another process has it, or nobody can tell."""
+    with suppress(OSError, Unavailable):
+        descriptor = open_lock(lock)
+        try:
+            if try_lock(descriptor):
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def already_exists(folder: Path) -> Conflict:

@@ -94,20 +94,16 @@ def convert(
         )
         with _progress() as progress:
             converted = convert_source(wanted, current_home(), progress, show)
+        if as_json:
+            typer.echo(json.dumps({"folder": str(converted.folder), **converted.manifest, **compared}, indent=2))
+        else:
+            _report(converted, wanted)
     except BrokenPipeError:
         raise typer.Exit(1) from None
     except Exception as error:  # noqa: BLE001  # a person gets one clear line, whatever happened
         if debug:
             traceback.print_exc()
         _print_problem(error if isinstance(error, Problem) else _unforeseen(error), as_json=as_json)
-        raise typer.Exit(1) from None
-    try:
-        if as_json:
-            typer.echo(json.dumps({"folder": str(converted.folder), **converted.manifest, **compared}, indent=2))
-        else:
-            _report(converted, wanted)
-    except OSError as error:  # the model was made; only nobody could be told on stdout
-        _print_problem(_unforeseen(error), as_json=as_json)
         raise typer.Exit(1) from None
 
 

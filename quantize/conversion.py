@@ -77,10 +77,7 @@ def convert(wanted: Wanted, home: Path, progress: Progress, show: Show) -> Conve
         )
     wanted.ways.check(wanted.to)
     model = source.find(wanted.source, progress, home=home)
-    if not types and wanted.compares:
-        types = _usual(wanted, model, home)
-    elif not types:
-        types = [target.check_type(target.DEFAULT_TYPE)]
+    types = types or (_usual(wanted, model, home) if wanted.compares else [target.check_type(target.DEFAULT_TYPE)])
     if not wanted.compares:
         _check_free(wanted, _place(wanted, model, types[0], home), home)
     progress.advance(0, 0, "reading the source")
@@ -104,7 +101,8 @@ def _usual(wanted: Wanted, model: Source, home: Path) -> list[str]:
     types = [FORMATS[wanted.to].check_type(name) for name in DEFAULTS[wanted.to]]
     if wanted.out is not None:
         return types
-    return [name for name in types if Catalog.load().find(_place(wanted, model, name, home).name) is None]
+    catalog = Catalog.load()
+    return [name for name in types if catalog.find(_place(wanted, model, name, home).name) is None]
 
 
 def _compared(title: str, types: Sequence[str], limits: Limits, shop: Workshop) -> Comparison:
@@ -224,9 +222,7 @@ def _adapter(wanted: Wanted, found: Source, home: Path, progress: Progress) -> C
     made_as = adapter.check_format(found, wanted.to)
     store = ModelStore(home / "models", Catalog.load())
     base = adapter.base_of(wanted.base, store) if wanted.base else None
-    place = (
-        wanted.out.absolute() if wanted.out else home / "models" / manifest.artifact_id(found, adapter.TYPE, made_as)
-    )
+    place = _place(wanted, found, adapter.TYPE, home)
     _check_free(wanted, place, home)
     with building(place) as folder:
         made = adapter.convert(found, folder, made_as, progress, base=base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,12 +133,15 @@ def save(folder: Path, manifest: Mapping[str, Any]) -> None:
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
-def files_of(folder: Path, model_format: str) -> list[dict[str, Any]]:
-    """Every file of the folder, the one that the runtime is given first, with its sha256. Reads all of them."""
+def files_of(folder: Path, model_format: str, digest: Callable[[Path], str] = sha256_of) -> list[dict[str, Any]]:
+    """Every file of the folder, the one that the runtime is given first, with its sha256 as `digest` tells it.
+
+    Unless `digest` knows better, all of them are read.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     paths.sort(key=lambda path: path.suffix != _MAIN_FILE.get(model_format))
     return [
-        {"path": path.relative_to(folder).as_posix(), "sha256": sha256_of(path), "size": path.stat().st_size}
+        {"path": path.relative_to(folder).as_posix(), "sha256": digest(path), "size": path.stat().st_size}
         for path in paths
     ]
 

@@ -12,18 +12,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cloud_bridge.protocol.problems import Unavailable
 from edge_agent.models.digest import sha256_of
 from edge_agent.models.libraries import library_for
-from edge_agent.models.locks.lock import exclusive, open_lock, try_lock
+from edge_agent.models.locks.lock import exclusive
 from edge_agent.models.progress import Progress
 from quantize import export_environment
-from quantize.artifact import building
+from quantize.artifact import building, remove_unused
 
 Facts = dict[str, Any]
 
@@ -62,6 +61,11 @@ class Stages:
         self._sound.add(name)
         found: Facts = record["facts"]
         return folder, found
+
+    def digests(self, name: str) -> dict[str, str]:
+        """The sha256 of each file of a part, as they were taken when it was made."""
+        found: dict[str, str] = json.loads((self._folder / name / _FACTS).read_text("utf-8"))["files"]
+        return found
 
     def drop(self, name: str) -> None:
         """Remove a part that is no longer needed."""
@@ -119,7 +123,7 @@ def stages_of(home: Path, what: str, files: Sequence[Mapping[str, Any]], progres
             shutil.rmtree(left, ignore_errors=True)
         for other in work.glob(f"{what}-*"):
             if not other.name.startswith(made_with):
-                _remove_unused(other)
+                remove_unused(other / _LOCK)
         yield Stages(folder)
 
 
@@ -136,16 +140,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _remove_unused(folder: Path) -> None:
-    with suppress(OSError, Unavailable):
-        descriptor = open_lock(folder / _LOCK)
-        try:
-            if try_lock(descriptor):
-                shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(descriptor)
 
 
 def _digest(facts: Sequence[str]) -> str:

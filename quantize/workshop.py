@@ -63,12 +63,14 @@ class Workshop:
         def convert(scratch: Path) -> Facts:
             model = scratch / _MODEL
             model.mkdir()
-            made = self._convert(type_name, model)
-            return {"made": asdict(made), "files": manifest.files_of(model, made.format)}
+            return asdict(self._convert(type_name, model))
 
-        folder, facts = self._stages.part(self._artifact(type_name), convert)
-        made = Made(**{**facts["made"], "notes": tuple(facts["made"]["notes"])})
-        return Artifact(folder / _MODEL, made, facts["files"])
+        name = self._artifact(type_name)
+        folder, facts = self._stages.part(name, convert)
+        made = Made(**{**facts, "notes": tuple(facts["notes"])})
+        known = self._stages.digests(name)
+        files = manifest.files_of(folder / _MODEL, made.format, lambda path: known[path.relative_to(folder).as_posix()])
+        return Artifact(folder / _MODEL, made, files)
 
     def describe(self, artifact: Artifact, measured: Measured | None = None) -> dict[str, Any]:
         """Its manifest. Raises Broken code "bad_manifest" where `edge_agent.models` would not read it."""

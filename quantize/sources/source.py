@@ -19,12 +19,11 @@ from edge_agent.models.formats.safetensors_header import StoredTensor
 from edge_agent.models.manifest import plain
 from edge_agent.models.progress import SILENT, Progress
 from quantize.sources import weight_files
-from quantize.sources.weight_files import INDEX
+from quantize.sources.weight_files import HINT, INDEX
 
 # "…Q4_K_M", "…-F16" at the end of a name says how the source was quantized, not what it is.
 _TYPE_SUFFIX = re.compile(r"[.-](i?q\d\w*|tq\d\w*|b?f16|f32|fp16|fp32|int[48]|\dbit)$", re.IGNORECASE)
 _MOST_JSON_BYTES = 64 * 2**20
-_HINT = "Fetch the source again and compare its sha256."
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +140,7 @@ def _gguf(path: Path) -> Source:
             code="not_a_model",
             hint="Name a .gguf file, or a folder with config.json, *.safetensors and tokenizer.json.",
         )
-    try:
-        gguf_header.check(path)
-    except Broken as problem:  # whose hint is for installed models
-        raise Broken(
-            problem.message, code=problem.code, hint="Fetch the source again and compare its sha256."
-        ) from problem
+    gguf_header.check(path, hint=HINT)
     return Source(path, (path,))
 
 
@@ -172,4 +166,4 @@ def _check_json(path: Path) -> None:
         if path.stat().st_size > _MOST_JSON_BYTES or not isinstance(json.loads(path.read_bytes()), dict):
             raise ValueError  # noqa: TRY301  # one place says it
     except (OSError, ValueError, RecursionError) as error:
-        raise Broken(f"{path.name} holds no JSON object.", code="model_unreadable", hint=_HINT) from error
+        raise Broken(f"{path.name} holds no JSON object.", code="model_unreadable", hint=HINT) from error

@@ -16,7 +16,7 @@ INDEX = "model.safetensors.index.json"
 
 _MOST_INDEX_BYTES = 64 * 2**20
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
-_HINT = "Fetch the source again and compare its sha256."
+HINT = "Fetch the source again and compare its sha256."
 
 
 def read_all(folder: Path) -> Mapping[Path, Mapping[str, StoredTensor]]:
@@ -29,13 +29,13 @@ def read_all(folder: Path) -> Mapping[Path, Mapping[str, StoredTensor]]:
     found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if index is None:
         _check_shards(found)
-        return {path: safetensors_header(path, _HINT) for path in found}
+        return {path: safetensors_header(path, HINT) for path in found}
     tensors: dict[Path, Mapping[str, StoredTensor]] = {}
     for name in sorted(set(index.values())):
         path = folder / name
         if not path.is_file():
             raise _broken(path, "model_file_missing", f"is missing, and {INDEX} names it")
-        tensors[path] = safetensors_header(path, _HINT)
+        tensors[path] = safetensors_header(path, HINT)
     for tensor, name in index.items():
         if tensor not in tensors[folder / name]:
             raise _broken(folder / name, "model_file_missing", f"lacks a tensor that {INDEX} puts into it")
@@ -85,4 +85,4 @@ def _check_shards(found: Sequence[Path]) -> None:
 
 
 def _broken(path: Path, code: str, what: str) -> Broken:
-    return Broken(f"{plain(path.name)} {what}.", code=code, hint=_HINT)
+    return Broken(f"{plain(path.name)} {what}.", code=code, hint=HINT)

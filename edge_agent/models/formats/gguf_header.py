@@ -106,28 +106,29 @@ class GgufHeader:
     layout: Mapping[str, GgufTensor] = field(default_factory=dict)
 
 
-def check(path: Path, *, with_layout: bool = False) -> GgufHeader:
+def check(path: Path, *, with_layout: bool = False, hint: str = CHECK_HINT) -> GgufHeader:
     """The header of the file at `path`. Blocks, for a fraction of a second.
 
-    Raises Broken code "model_file_missing" | "model_unreadable" | "model_truncated".
+    Raises Broken code "model_file_missing" | "model_unreadable" | "model_truncated"; `hint` says what to do then.
     """
     try:
         with path.open("rb") as opened:
-            return _Reader(opened, path, with_layout=with_layout).header()
+            return _Reader(opened, path, hint, with_layout=with_layout).header()
     except FileNotFoundError as error:
-        raise _broken(path, "is missing", "model_file_missing") from error
+        raise _broken(path, "is missing", "model_file_missing", hint) from error
     except OSError as error:
-        raise _broken(path, "cannot be read", "model_unreadable") from error
+        raise _broken(path, "cannot be read", "model_unreadable", hint) from error
 
 
-def _broken(path: Path, what: str, code: str) -> Broken:
-    return Broken(f"The model file {path.name} {what}.", code=code, hint=CHECK_HINT)
+def _broken(path: Path, what: str, code: str, hint: str) -> Broken:
+    return Broken(f"The model file {path.name} {what}.", code=code, hint=hint)
 
 
 class _Reader:
-    def __init__(self, opened: BinaryIO, path: Path, *, with_layout: bool) -> None:
+    def __init__(self, opened: BinaryIO, path: Path, hint: str, *, with_layout: bool) -> None:
         self._opened = opened
         self._path = path
+        self._hint = hint
         self._size = path.stat().st_size
         self._alignment = _DEFAULT_ALIGNMENT
         self._vocabulary = 0
@@ -146,14 +147,14 @@ class _Reader:
         if keys > _MAX_KEYS or tensors > _MAX_TENSORS:
             raise self._unreadable("counts more keys or tensors than any model has")
         if keys * _SMALLEST_KEY + tensors * _SMALLEST_TENSOR > self._size:
-            raise _broken(self._path, "is cut short in its header", "model_truncated")
+            raise self._truncated("is cut short in its header")
         for _ in range(keys):
             self._key()
         ends = [self._tensor() for _ in range(tensors)]
         data = -(-self._opened.tell() // self._alignment) * self._alignment
         needed = data + max(ends, default=0)
         if needed > self._size:
-            raise _broken(self._path, f"is cut short: {self._size} of {needed} bytes", "model_truncated")
+            raise self._truncated(f"is cut short: {self._size} of {needed} bytes")
         dimensions = self._dimensions.get(str(self._facts.get("general.architecture")), {})
         layout = self._layout or {}
         return GgufHeader(version, tensors, keys, needed, data, self._vocabulary, dimensions, self._facts, layout)
@@ -238,7 +239,7 @@ class _Reader:
             if at + 8 > len(block):
                 block, at = block[at:] + self._opened.read(_BLOCK_BYTES), 0
                 if len(block) < 8:
-                    raise _broken(self._path, "is cut short in its header", "model_truncated")
+                    raise self._truncated("is cut short in its header")
             at += 8 + int.from_bytes(block[at : at + 8], "little")
             if at > len(block):
                 self._skip(at - len(block))
@@ -273,13 +274,16 @@ class _Reader:
     def _take(self, length: int) -> bytes:
         found = self._opened.read(length)
         if len(found) < length:
-            raise _broken(self._path, "is cut short in its header", "model_truncated")
+            raise self._truncated("is cut short in its header")
         return found
 
     def _skip(self, length: int) -> None:
         if self._opened.tell() + length > self._size:
-            raise _broken(self._path, "is cut short in its header", "model_truncated")
+            raise self._truncated("is cut short in its header")
         self._opened.seek(length, 1)
 
     def _unreadable(self, what: str) -> Broken:
-        return _broken(self._path, what, "model_unreadable")
+        return _broken(self._path, what, "model_unreadable", self._hint)
+
+    def _truncated(self, what: str) -> Broken:
+        return _broken(self._path, what, "model_truncated", self._hint)

@@ -18,6 +18,7 @@ def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
     model: Annotated[str, typer.Option("--model", "-m", help="auto, local, cloud, or a model's id.")] = "auto",
     session: Annotated[str | None, typer.Option("--session", "-s", help="Continue this session.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="End the answer here.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Ask the running daemon."""
@@ -27,6 +28,8 @@ def ask(
         "model": model,
         "messages": [*_history(client, session), {"role": "user", "content": text}],
     }
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
     if session is not None:
         body["edge"] = {"session_id": session}
     if json:

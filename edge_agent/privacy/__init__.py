@@ -1,6 +1,6 @@
 """What leaves the device is masked, and the answer comes back whole.
 
 `spans`, `kinds`, `placeholders`, `mapping`, `restore`   pure
-`detect` (with `presidio`, `patterns`, `rampart`)        finds values; blocking, local, no network
+`detect` (with `presidio`, `recognizers`, `finders/`, `ner/`)   finds values; blocking, local, no network
 `vault`, `mask`                                          one mapping per session; the only maker of `Masked`
 """

@@ -12,7 +12,8 @@ from typing import Any
 from cloud_bridge.protocol.problems import Broken, Problem
 from edge_agent.models.locks.in_use import Hold
 from edge_agent.models.locks.place import Place
-from edge_agent.privacy import kinds, names, plain, secrets
+from edge_agent.privacy import kinds, names, plain
+from edge_agent.privacy.finders import secrets
 from edge_agent.privacy.spans import Span, resolve, shifted
 
 SPACY_MODEL = "spacy-en-core-web-sm"

@@ -12,9 +12,10 @@ import anyio.to_thread
 from cloud_bridge.protocol.conversation import Conversation, Message, Part, Text, ToolCall, ToolResult
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import InvalidRequest, Problem
-from edge_agent.privacy import contacts, documents, kinds, patterns, secrets
+from edge_agent.privacy import documents, kinds
 from edge_agent.privacy.detect import Detector, privacy_failed
 from edge_agent.privacy.documents import Document
+from edge_agent.privacy.finders import contacts, patterns, secrets
 from edge_agent.privacy.mapping import SessionMapping
 from edge_agent.privacy.spans import CERTAIN, Span, resolve
 from edge_agent.privacy.vault import Vault

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,28 +23,11 @@ from presidio_analyzer import (
     RecognizerResult,
 )
 from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, SpacyNlpEngine
-from presidio_analyzer.predefined_recognizers import (
-    CryptoRecognizer,
-    EsNieRecognizer,
-    EsNifRecognizer,
-    FiPersonalIdentityCodeRecognizer,
-    ItFiscalCodeRecognizer,
-    MacAddressRecognizer,
-    NhsRecognizer,
-    PlPeselRecognizer,
-    SpacyRecognizer,
-    UkNinoRecognizer,
-    UsBankRecognizer,
-    UsItinRecognizer,
-    UsLicenseRecognizer,
-    UsPassportRecognizer,
-)
 
-from edge_agent.privacy import contacts, kinds, patterns, secrets
-from edge_agent.privacy.patterns import Finder, Hit
-from edge_agent.privacy.rampart import TYPES, Rampart
+from edge_agent.privacy import kinds
+from edge_agent.privacy.ner.rampart import TYPES, Rampart
+from edge_agent.privacy.recognizers import LANGUAGE, finding, recognizers
 
-LANGUAGE = "en"
 THRESHOLD = 0.4
 CONTEXT_GAIN = 0.4
 _BEFORE, _AFTER = 60, 25  # characters in which a context word counts
@@ -124,23 +106,6 @@ def _any_word(words: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(r"(?<![^\W_])(?:" + "|".join(re.escape(word.strip().lower()) for word in words) + r")(?![^\W_])")
 
 
-class Found(LocalRecognizer):  # type: ignore[misc]  # Presidio has no types
-    """One of our own finders as a recognizer."""
-
-    def __init__(self, entity: str, find: Finder, context: Iterable[str] = ()) -> None:
-        self._find = find
-        super().__init__(supported_entities=[entity], name=f"{entity}_finder", context=list(context))
-
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def analyze(
-        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
-    ) -> list[RecognizerResult]:
-        """What the finder finds."""
-        return [_result(self, self.supported_entities[0], *hit) for hit in self._find(text)]
-
-
 class RampartRecognizer(LocalRecognizer):  # type: ignore[misc]  # Presidio has no types
     """The Rampart model as a recognizer."""
 
@@ -155,21 +120,13 @@ class RampartRecognizer(LocalRecognizer):  # type: ignore[misc]  # Presidio has 
         self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         """What the model finds."""
-        return [_result(self, span.type, span.start, span.end, span.score) for span in self._model.find(text)]
-
-
-def _result(recognizer: EntityRecognizer, entity: str, start: int, end: int, score: float) -> RecognizerResult:
-    metadata = {
-        RecognizerResult.RECOGNIZER_NAME_KEY: recognizer.name,
-        RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: recognizer.id,
-    }
-    return RecognizerResult(entity, start, end, score, recognition_metadata=metadata)
+        return [finding(self, span.type, span.start, span.end, span.score) for span in self._model.find(text)]
 
 
 def build(spacy_folder: Path, rampart_folder: Path | None) -> AnalyzerEngine:
     """An analyzer for English on these folders' models. Raises whatever their loaders raise."""
     quiet()
-    registry = RecognizerRegistry(recognizers=list(_recognizers()), supported_languages=[LANGUAGE])
+    registry = RecognizerRegistry(recognizers=list(recognizers()), supported_languages=[LANGUAGE])
     if rampart_folder is not None:
         registry.add_recognizer(RampartRecognizer(Rampart(rampart_folder)))
     return AnalyzerEngine(
@@ -179,48 +136,6 @@ def build(spacy_folder: Path, rampart_folder: Path | None) -> AnalyzerEngine:
         default_score_threshold=THRESHOLD,
         context_aware_enhancer=NearbyWords(),
     )
-
-
-def _recognizers() -> Iterator[EntityRecognizer]:
-    yield SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"])
-    yield Found("PHONE_NUMBER", contacts.phone_number, contacts.PHONE_WORDS)
-    yield Found("EMAIL_ADDRESS", contacts.email_finder())
-    yield Found(
-        "CREDIT_CARD", patterns.card_number, ("card", "credit", "debit", "visa", "mastercard", "amex", "maestro")
-    )
-    yield Found("US_SSN", patterns.us_ssn, ("ssn", "ssns", "social security", "ss#", "social_security_number"))
-    own: tuple[tuple[str, Callable[[str], Iterator[Hit]]], ...] = (
-        ("IBAN_CODE", patterns.iban),
-        ("IP_ADDRESS", patterns.ip_address),
-        ("URL", patterns.url),
-        ("HOSTNAME", patterns.hostname),
-        ("ID_NUMBER", patterns.id_number),
-        ("DATE_OF_BIRTH", patterns.date_of_birth),
-        ("API_KEY", secrets.api_key),
-        ("PASSWORD", secrets.password),
-        ("CONNECTION_STRING", secrets.connection_string),
-    )
-    for entity, find in own:
-        yield Found(entity, find)
-    for stock in (
-        CryptoRecognizer,
-        MacAddressRecognizer,
-        UsBankRecognizer,
-        UsItinRecognizer,
-        UsLicenseRecognizer,
-        UsPassportRecognizer,
-    ):
-        yield stock(supported_language=LANGUAGE)
-    for european in (
-        EsNieRecognizer,
-        EsNifRecognizer,
-        FiPersonalIdentityCodeRecognizer,
-        ItFiscalCodeRecognizer,
-        NhsRecognizer,
-        PlPeselRecognizer,
-        UkNinoRecognizer,
-    ):
-        yield european(supported_language=LANGUAGE)
 
 
 class _TimeOutsRaise(logging.Handler):

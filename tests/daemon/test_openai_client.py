@@ -168,12 +168,14 @@ def test_decisions_and_sessions_are_on_record(local_daemon: RunningDaemon) -> No
 
 
 def test_ask_streams_and_continues_a_session(local_daemon: RunningDaemon) -> None:
-    first = local_daemon.command("ask", "Say hello.", "--model", "local", "--session", "asked")
+    first = local_daemon.command("ask", "Say hello.", "--max-tokens", "16", "--model", "local", "--session", "asked")
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip()
     assert "session asked" in first.stderr
-    second = local_daemon.command("ask", "And again.", "--model", "local", "--session", "asked", "--json")
-    assert json.loads(second.stdout)["edge"]["session_id"] == "asked"
+    more = ("--max-tokens", "16", "--session", "asked", "--json")
+    second = json.loads(local_daemon.command("ask", "And again.", "--model", "local", *more).stdout)
+    assert second["edge"]["session_id"] == "asked"
+    assert second["usage"]["completion_tokens"] <= 16
     turns = local_daemon.http.get("/edge/v1/sessions/asked").json()["turns"]
     assert len(turns) == 2
     assert turns[1]["parent"] == turns[0]["answers"][0]["id"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.privacy import contacts, patterns, secrets
+from edge_agent.privacy.finders import contacts, patterns, secrets
 from edge_agent.privacy.plain import plain
 from edge_agent.privacy.spans import Span
 

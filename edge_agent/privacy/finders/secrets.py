@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from edge_agent.privacy.patterns import Hit
+from edge_agent.privacy.finders.patterns import Hit
 
 
 def api_key(text: str) -> Iterator[Hit]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_agent.privacy import patterns
-from edge_agent.privacy.patterns import Finder, Hit
+from edge_agent.privacy.finders import patterns
+from edge_agent.privacy.finders.patterns import Finder, Hit
 
 PHONE_REGIONS = (
     "US",

@@ -1,0 +1,1 @@
+"""Token classifiers on onnxruntime: what only reading can find."""

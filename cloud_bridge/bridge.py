@@ -19,6 +19,7 @@ from cloud_bridge.protocol.envelope import Departure, Escalation, encode_escalat
 from cloud_bridge.protocol.events import Event, Finish
 from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Problem, Unavailable
 from cloud_bridge.protocol.provider_failures import provider_cut
+from cloud_bridge.protocol.residency import allows, nobody_there
 from cloud_bridge.providers.failures import none_answered, none_configured
 from cloud_bridge.providers.provider import OnDeparture, Provider
 from cloud_bridge.store import CallStore, key_reused
@@ -181,7 +182,8 @@ class Bridge:
             log.error("an answer could not be stored: %s", problem.code)
 
     def _candidates(self, escalation: Escalation) -> Sequence[Provider]:
-        """Whom to ask, in order. Raises Unavailable where there is nobody, NotFound for a model nobody has.
+        """Whom to ask, in order. Raises Unavailable where there is nobody, NotFound for a model nobody has,
+        NotAllowed code "residency" where nobody is in a region that is allowed.
 
         Who cannot even be asked is passed over; where that is everyone, raises InvalidRequest, the first one's reason.
         """
@@ -196,8 +198,11 @@ class Bridge:
                 hint=f"Ask for one of: {', '.join(p.config.name for p in self.providers)}.",
                 param="model",
             )
+        near = [provider for provider in chosen if allows(escalation.residency, provider.config.region)]
+        if not near:
+            raise nobody_there(escalation.residency)
         able, reasons = [], []
-        for provider in chosen:
+        for provider in near:
             try:
                 provider.check(escalation.masked.conversation)
             except InvalidRequest as reason:
@@ -221,7 +226,7 @@ class _NotRecorded(Exception):
 
 def _fingerprint(escalation: Escalation) -> str:
     """Equal for the same question, whenever and in whatever trace it is asked."""
-    question = replace(escalation, traceparent="", deadline_ms=None, max_cost_usd=None)
+    question = replace(escalation, traceparent="", deadline_ms=None, max_cost_usd=None, residency=None)
     return hashlib.sha256(encode_escalation(question)).hexdigest()
 
 

@@ -16,10 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cloud_bridge import crash_dumps
 from cloud_bridge.audit import AuditLog
 from cloud_bridge.database import BridgeDatabase, own_home
 from cloud_bridge.devices import Device, DeviceRegistry
-from cloud_bridge.logs import start_log
+from cloud_bridge.logs import log_uncaught, start_log
 from cloud_bridge.protocol.problems import Problem, Unavailable
 from cloud_bridge.settings import BridgeSettings, home_from
 
@@ -54,6 +55,8 @@ def serve(
     as_json: JsonFlag = False,
 ) -> None:
     """Serve devices until stopped. Prints the address once it listens."""
+    crash_dumps.forbid()
+    log_uncaught()
     home = home_from(os.environ)
     settings = BridgeSettings.load(home)
     with closing(own_home(home)), closing(_database(home)) as database:

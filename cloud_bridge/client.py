@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.problems import Unavailable
+from cloud_bridge.protocol.residency import Residency, allows
 from cloud_bridge.reachability import Reachability, any_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class BridgeClient(Protocol):
     def preview(self, escalation: Escalation) -> Departure:
         """Exactly what would leave the device. Sends nothing. Raises Unavailable where there is nobody."""
 
+    def serves(self, residency: Residency | None) -> bool:
+        """Whether somebody may be asked under `residency`, as far as this device knows."""
+
     async def reachable(self) -> bool:
         """Whether a call could work now, as of a few seconds ago at most."""
 
@@ -68,6 +72,10 @@ class EmbeddedBridge:
     def preview(self, escalation: Escalation) -> Departure:
         """What the first provider would get."""
         return self._bridge.preview(escalation)
+
+    def serves(self, residency: Residency | None) -> bool:
+        """Whether a provider is in one of these regions."""
+        return any(allows(residency, provider.config.region) for provider in self._bridge.providers)
 
     async def reachable(self) -> bool:
         """Whether one provider's address answers and there is a key for it."""
@@ -98,6 +106,10 @@ class BridgeOff:
     def preview(self, escalation: Escalation) -> Departure:  # noqa: ARG002 - the protocol's signature
         """Raises Unavailable code "cloud_unreachable"."""
         raise _off()
+
+    def serves(self, residency: Residency | None) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Nobody."""
+        return False
 
     async def reachable(self) -> bool:
         """Never."""

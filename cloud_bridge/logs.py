@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+from types import TracebackType
 
 
 class Discreet(logging.Formatter):
@@ -29,3 +32,17 @@ def start_log(*, level: int, debug: bool) -> None:
     # httpx logs URLs, uvicorn and asyncio their own life.
     for chatty in ("httpx", "httpcore", "uvicorn.error", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def log_uncaught() -> None:
+    """Log errors that nobody caught, in any thread, as all others: Python itself would print their text."""
+    log = logging.getLogger(__name__)
+
+    def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        log.error("nobody caught a %s", kind.__name__)
+        if error is not None:
+            log.debug("it was", exc_info=(kind, error, trace))
+
+    sys.excepthook = uncaught
+    threading.excepthook = lambda args: uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: uncaught(args.exc_type, args.exc_value, args.exc_traceback)

@@ -19,7 +19,8 @@ from cloud_bridge.protocol.envelope import Departure, Escalation, encode_escalat
 from cloud_bridge.protocol.events import Event, Finish
 from cloud_bridge.protocol.problem_json import problem_from_json
 from cloud_bridge.protocol.problems import Conflict, InvalidRequest, Problem, Unavailable
-from cloud_bridge.protocol.signatures import HttpRequest, sign_request
+from cloud_bridge.protocol.residency import RESIDENCY, Residency
+from cloud_bridge.protocol.signatures import MAX_AGE_S, HttpRequest, sign_request
 from cloud_bridge.protocol.sse import SseDecoder
 from cloud_bridge.protocol.trace import parse_traceparent
 from cloud_bridge.providers.provider import OnDeparture
@@ -55,6 +56,7 @@ class RemoteBridge:
         self._http = http
         self._now = now
         self._nonce = nonce
+        self._ahead_s = 0.0
         self._reachability = Reachability(self._probe, clock=clock)
 
     def preview(self, escalation: Escalation) -> Departure:
@@ -62,7 +64,16 @@ class RemoteBridge:
         return Departure(PROVIDER, self._url, encode_escalation(replace(escalation, session_id="")))
 
     async def escalate(self, escalation: Escalation, on_departure: OnDeparture | None = None) -> AsyncGenerator[Event]:
-        """As `BridgeClient.escalate`. Where the iterator is closed early, the answer waits at the bridge."""
+        """As `BridgeClient.escalate`. Where the iterator is closed early, the answer waits at the bridge.
+
+        Raises Unavailable code "clock_wrong", and sends nothing, where the bridge would refuse the signature's date.
+        """
+        if abs(self._ahead_s) > MAX_AGE_S:
+            raise Unavailable(
+                "This device's clock differs too much from the bridge's.",
+                code="clock_wrong",
+                hint=f"Nothing was sent. {_set_clock(self._ahead_s)}",
+            )
         departure = self.preview(escalation)
         request = self._signed(departure, escalation)
         if on_departure is not None:
@@ -82,6 +93,10 @@ class RemoteBridge:
         except httpx.HTTPError as error:
             raise _cut() if heard else _unreachable(error) from error
 
+    def serves(self, residency: Residency | None) -> bool:
+        """The bridge knows its providers' regions, and refuses where none fits; here only "nowhere" is known."""
+        return residency is None or bool(residency)
+
     async def reachable(self) -> bool:
         """Whether the bridge lives."""
         return await self._reachability.now()
@@ -94,6 +109,7 @@ class RemoteBridge:
             response = await self._http.get(f"{self._base}/healthz", timeout=_PROBE_TIMEOUT_S, follow_redirects=False)
         except httpx.HTTPError:
             return False
+        self._ahead_s = self._ahead_of(response) or 0.0
         return response.is_success
 
     def _signed(self, departure: Departure, escalation: Escalation) -> httpx.Request:
@@ -128,13 +144,20 @@ class RemoteBridge:
 
     def _clock_hint(self, response: httpx.Response) -> str | None:
         """How wrong this device's clock is, by the bridge's."""
+        ahead_s = self._ahead_of(response)
+        return None if ahead_s is None else _set_clock(ahead_s)
+
+    def _ahead_of(self, response: httpx.Response) -> float | None:
+        """By how many seconds this device's clock is ahead of the bridge's; None where the bridge does not tell."""
         try:
-            ahead_s = round(self._now() - parsedate_to_datetime(response.headers["date"]).timestamp())
+            return self._now() - parsedate_to_datetime(response.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError):
             return None
-        return (
-            f"Set this device's clock: it is {abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} the bridge's."
-        )
+
+
+def _set_clock(ahead_s: float) -> str:
+    side = "ahead of" if ahead_s > 0 else "behind"
+    return f"Set this device's clock: it is {abs(round(ahead_s))} s {side} the bridge's."
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[Event]:
@@ -167,7 +190,7 @@ def _told(document: dict[str, Any]) -> Problem:
     A key that the bridge does not know is no wrong key of a client here, and a job must not be lost over it.
     """
     problem = problem_from_json(document)
-    if isinstance(problem, InvalidRequest | Conflict | Unavailable):
+    if isinstance(problem, InvalidRequest | Conflict | Unavailable) or problem.code == RESIDENCY:
         return problem
     return Unavailable(problem.message, code=problem.code, hint=problem.hint)
 

@@ -6,14 +6,14 @@ accept (durable) → consider → decide → answer here, or mask and escalate, 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
 
 from anyio import CancelScope
 
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.events import AnswerEvent, Event, Finish
-from cloud_bridge.protocol.problems import InvalidRequest, Problem, Unavailable
+from cloud_bridge.protocol.problems import InvalidRequest, NotAllowed, Problem, Unavailable, Unsafe
 from cloud_bridge.protocol.report import Report
 from edge_agent.consider import Considerer
 from edge_agent.escalate import Escalator
@@ -78,9 +78,16 @@ class Agent:
         _, decision = await self._decide(turn, await self._considerer.situation(turn))
         turn.follow(decision)
         await self._considerer.read_late(turn)
+        with suppress(Problem):  # where it counts it was looked for above; here it is only shown
+            await self._considerer.look_for_implicit(turn)
         leaves = decision.route in {"cloud", "queued"} or decision.queue
-        departure = await self._escalator.preview(turn) if leaves else None
-        return Explanation(turn.report(), departure, turn.masked, decision.problem)
+        departure, problem = None, decision.problem
+        if leaves:
+            try:
+                departure = await self._escalator.preview(turn)
+            except Problem as refusal:
+                problem = refusal
+        return Explanation(turn.report(), departure, turn.masked, problem)
 
     async def _carry_out(self, turn: Turn) -> AsyncGenerator[Event]:
         situation, decision = await self._decide(turn, await self._considerer.situation(turn))
@@ -101,7 +108,7 @@ class Agent:
                                 await attempt.aclose()  # it cannot take this one's place now; others wait for the model
                             yield event
                     return
-                except (Unavailable, InvalidRequest) as problem:
+                except (Unavailable, InvalidRequest, NotAllowed, Unsafe) as problem:
                     if turn.answered:
                         raise _cut(turn, problem) from problem
                     failure = problem
@@ -151,9 +158,10 @@ class Agent:
         """The situation with the types of what was found. Where masking fails, nothing may leave: it fails closed."""
         try:
             result = await self._escalator.mask(turn)
+            implicit = await self._considerer.look_for_implicit(turn)
         except Problem as problem:
             return replace(situation, privacy_problem=problem)
-        return replace(situation, entity_types=result.types)
+        return replace(situation, entity_types=result.types, implicit_identity=implicit)
 
     def _note(self, turn: Turn, event: Event, attempt: LocalAttempt) -> None:
         turn.note(event)
@@ -167,8 +175,10 @@ def _rejudge(turn: Turn, decision: Decision, situation: Situation) -> Decision:
 
 
 def _after(situation: Situation, problem: Problem) -> Situation:
-    """What is left to decide by: nobody answers now, or nobody can be asked this at all."""
-    if isinstance(problem, InvalidRequest):
+    """What is left to decide by: nobody answers now, nobody can be asked this at all, or it is not safe to ask."""
+    if isinstance(problem, Unsafe):
+        return replace(situation, privacy_problem=problem)
+    if isinstance(problem, InvalidRequest | NotAllowed):
         return situation.with_cloud_refusal(problem)
     return situation.without_cloud()
 

@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from getpass import getpass
 from pathlib import Path
 
 from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote_bridge
-from cloud_bridge.protocol.problems import InvalidRequest
+from cloud_bridge.protocol.residency import regions
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
 from edge_agent.consider import Considerer, Policy
-from edge_agent.escalate import Escalator
+from edge_agent.escalate import Escalator, Rules
 from edge_agent.feed import Feed
 from edge_agent.local_models import LocalModels
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.memory import default_budget_mb
 from edge_agent.models.store import ModelStore
 from edge_agent.outbox_worker import OutboxWorker
-from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
-from edge_agent.privacy.kinds import DEFAULT_TYPES
-from edge_agent.privacy.vault import Vault
+from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.kinds import CUSTOM
+from edge_agent.privacy.own_patterns import OwnPattern
+from edge_agent.privacy.preferences import Preferences
+from edge_agent.privacy.second_check import SecondCheck
+from edge_agent.privacy.vault import Style, Vault
 from edge_agent.record import Recorder
 from edge_agent.runtimes.pool import Pool
 from edge_agent.runtimes.sizing import Wishes
 from edge_agent.settings import BridgeSettings, Settings
 from edge_agent.settings import Models as ModelSettings
-from edge_agent.state.keys import KeyRing
+from edge_agent.settings import Privacy as PrivacySettings
+from edge_agent.settings import Vault as VaultSettings
+from edge_agent.state.master_key.home_key import HomeKey
+from edge_agent.state.master_key.keyring_place import KeyringPlace
+from edge_agent.state.master_key.passphrase import VARIABLE, Passphrase
+from edge_agent.state.master_key.passphrase_place import PassphrasePlace
 from edge_agent.state.state import State
 from edge_agent.tasks import Tasks
 from edge_agent.text_models import TextModels
@@ -63,9 +74,27 @@ def open_store(home: Path) -> ModelStore:
     return ModelStore(home / "models", Catalog.load())
 
 
-def open_state(home: Path, *, owner: bool = False) -> State:
-    """The home's state. `owner` for the daemon alone: it recovers what a dead one left."""
-    return State.open(home / "state.db", KeyRing.open(home), owner=owner)
+def open_state(home: Path, *, owner: bool = False, key: HomeKey | None = None) -> State:
+    """The home's state, opened by `key`, or by the key that the settings lead to.
+
+    `owner` for the daemon, and for commands that must be alone: it recovers what a dead one left.
+    """
+    key = key or home_key(home, Settings.load(home, os.environ).vault)
+    state = State.open(home / "state.db", key.open(), owner=owner)
+    if owner:
+        try:
+            key.settle(state)
+        except BaseException:
+            state.close()
+            raise
+    return state
+
+
+def home_key(home: Path, vault: VaultSettings) -> HomeKey:
+    """The home's master key. Where a passphrase is needed and nobody told it, the person at the terminal is asked."""
+    is_somebody_there = sys.stdin is not None and sys.stdin.isatty()
+    passphrase = Passphrase(os.environ, getpass if is_somebody_there else None)
+    return HomeKey(home, choice=vault.key, keyring=KeyringPlace(), passphrase=PassphrasePlace(passphrase))
 
 
 def local_models(store: ModelStore, settings: ModelSettings) -> LocalModels:
@@ -82,7 +111,8 @@ def local_models(store: ModelStore, settings: ModelSettings) -> LocalModels:
 async def running(home: Path, settings: Settings, *, offline: bool = False) -> AsyncIterator[Daemon]:
     """A daemon that works until the block ends; then everything it started is stopped and closed."""
     async with AsyncExitStack() as stack:
-        state = stack.enter_context(open_state(home, owner=True))
+        state = stack.enter_context(open_state(home, owner=True, key=home_key(home, settings.vault)))
+        os.environ.pop(VARIABLE, None)  # the processes that run models have no need of it
         store = open_store(home)
         models = local_models(store, settings.models)
         models.check_default()
@@ -90,18 +120,20 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         stack.push_async_callback(pool.close)
         bridge = BridgeOff() if offline else await stack.enter_async_context(_bridge(home, settings.bridge))
         feed = Feed()
-        # Not looked for until the first text: without its models the daemon serves, and nothing leaves.
-        detector = Detector(store.root / SPACY_MODEL, store.root / RAMPART_MODEL)
+        policy = _policy(settings)
+        # Its models are not looked for until the first text: without them the daemon serves, and nothing leaves.
+        detector = open_detector(store, settings.privacy)
         # One vault: its locks keep two requests of a session from numbering two people alike.
-        vault = Vault(state)
-        escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state)
+        vault = Vault(state, Style(settings.privacy.surrogate_types, state.surrogate_seed))
+        rules = _rules(policy, settings)
+        escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state, rules=rules)
         text_models = TextModels()
         considerer = Considerer(
             text_models=text_models,
             models=models,
             bridge=bridge,
             state=state,
-            policy=_policy(settings),
+            policy=policy,
         )
         outbox = OutboxWorker(state=state, escalator=escalator, feed=feed)
         daemon = Daemon(
@@ -158,20 +190,46 @@ async def _bridge(home: Path, settings: BridgeSettings) -> AsyncIterator[BridgeC
 
 
 def _policy(settings: Settings) -> Policy:
-    unknown = sorted(set(settings.privacy.never_leave) - DEFAULT_TYPES)
-    if unknown:
-        # Taken as it is, a slip of the pen would let out what was meant to stay.
-        raise InvalidRequest(
-            f"[privacy] never_leave names types that do not exist: {', '.join(unknown)}.",
-            code="bad_config",
-            hint=f"There are: {', '.join(sorted(DEFAULT_TYPES))}.",
-            param="privacy.never_leave",
-        )
     first = settings.bridge.providers[0] if settings.bridge.providers else None
     return Policy(
         cloud=settings.routing.cloud,
         never_leave=frozenset(settings.privacy.never_leave),
+        implicit=settings.privacy.implicit,
+        residency=regions(settings.privacy.residency) or None,
+        trusts_clock=settings.privacy.clock == "trusted",
         usd_per_day=settings.budget.usd_per_day,
         usd_per_mtok_in=first.usd_per_mtok_in if first else 0.0,
         usd_per_mtok_out=first.usd_per_mtok_out if first else 0.0,
+    )
+
+
+def open_detector(store: ModelStore, settings: PrivacySettings) -> Detector:
+    """What looks for values, as the settings say. Raises InvalidRequest as `preferences`."""
+    always = frozenset(settings.never_leave)
+    return Detector(store.path, settings.models, preferences=preferences(settings), always=always)
+
+
+def preferences(settings: PrivacySettings) -> Preferences:
+    """The user's say in what is masked. Raises InvalidRequest that names the key."""
+    return Preferences.of(
+        allow=settings.allow,
+        deny=[(entry, CUSTOM) if isinstance(entry, str) else (entry.text, entry.type) for entry in settings.deny],
+        thresholds=settings.thresholds,
+        types=settings.types,
+        not_masked=settings.not_masked,
+        never_leave=settings.never_leave,
+        patterns=[
+            OwnPattern(own.type, own.pattern, f"recognizers.{index}", own.score, own.context, own.checksum)
+            for index, own in enumerate(settings.recognizers)
+        ],
+    )
+
+
+def _rules(policy: Policy, settings: Settings) -> Rules:
+    return Rules(
+        second_check=SecondCheck(preferences(settings.privacy).wanted),
+        never_leave=policy.never_leave,
+        residency=policy.residency,
+        timeout_s=settings.privacy.timeout_s,
+        trusts_clock=policy.trusts_clock,
     )

@@ -13,10 +13,11 @@ import anyio.to_thread
 from cloud_bridge.client import BridgeClient
 from cloud_bridge.protocol.conversation import Conversation, ResponseFormat
 from cloud_bridge.protocol.events import Usage
-from cloud_bridge.protocol.problems import Problem
+from cloud_bridge.protocol.problems import Problem, Unavailable
 from cloud_bridge.protocol.report import Intent
+from cloud_bridge.protocol.residency import Residency, narrowed, nobody_there
 from edge_agent.local_models import LocalModels
-from edge_agent.routing.situation import DEFAULT_THRESHOLD, CloudPolicy, Situation
+from edge_agent.routing.situation import DEFAULT_THRESHOLD, CloudPolicy, ImplicitPolicy, Situation
 from edge_agent.state.state import State
 from edge_agent.text_models import TextModels
 from edge_agent.turn import Request, Turn
@@ -30,10 +31,13 @@ TYPICAL_ANSWER_TOKENS = 300
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the user set, as plain values."""
+    """What the user set, as plain values. `residency` None: any region."""
 
     cloud: CloudPolicy
     never_leave: frozenset[str]
+    implicit: ImplicitPolicy
+    residency: Residency | None
+    trusts_clock: bool
     usd_per_day: float
     usd_per_mtok_in: float
     usd_per_mtok_out: float
@@ -80,9 +84,11 @@ class Considerer:
             cloud_policy=self._policy.cloud,
             cloud_configured=self._bridge.configured,
             cloud_available=self._bridge.configured and await self._bridge.reachable(),
+            cloud_refusal=await self._refusal(request),
             intent=turn.intent,
             p_local_right=p_local_right,
             never_leave=self._policy.never_leave,
+            implicit_policy=self._policy.implicit,
             defer=request.edge.defer,
             threshold=DEFAULT_THRESHOLD,
             max_cost_usd=request.edge.max_cost_usd,
@@ -90,6 +96,31 @@ class Considerer:
             spent_today_usd=await self._spent_today(),
             usd_per_day=self._policy.usd_per_day,
         )
+
+    async def _refusal(self, request: Request) -> Problem | None:
+        """Why no provider may be asked this, whatever it holds: by the device's clock, or by where providers are."""
+        if not self._bridge.configured:
+            return None
+        residency = narrowed(self._policy.residency, request.edge.residency)
+        if not self._bridge.serves(residency):
+            return nobody_there(residency)
+        if not self._policy.trusts_clock:
+            try:
+                await anyio.to_thread.run_sync(self._state.check_clock)
+            except Unavailable as problem:
+                return problem
+        return None
+
+    async def look_for_implicit(self, turn: Turn) -> bool:
+        """Whether the turn describes somebody without naming them, noted for the report; looked for once a turn.
+
+        Raises Problem where it cannot be known; then nothing may leave.
+        """
+        if turn.implicit is None:
+            turn.implicit = await anyio.to_thread.run_sync(
+                lambda: self._text_models.implicit.assess(turn.request.conversation)
+            )
+        return turn.implicit.found
 
     async def read_late(self, turn: Turn) -> None:
         """Find the intent for the report, where the decision needed none: after the answer, it delays no word of it."""

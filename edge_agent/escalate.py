@@ -8,8 +8,10 @@ still there, with its idempotency key.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,11 +22,14 @@ from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import Problem, Unavailable
+from cloud_bridge.protocol.residency import Residency, narrowed
 from edge_agent.answer_record import cost_usd
 from edge_agent.privacy.detect import Detector
-from edge_agent.privacy.mask import MaskResult, mask
+from edge_agent.privacy.mask import TIMEOUT_S, MaskResult, mask
 from edge_agent.privacy.restore import StreamRestorer
+from edge_agent.privacy.second_check import SecondCheck, StandIn
 from edge_agent.privacy.vault import Vault
+from edge_agent.routing.obstacles import never_leaves
 from edge_agent.state.mappings import MappingEntry, StoredMapping
 from edge_agent.state.outbox import CLIENT_GONE, IN_FLIGHT, Job
 from edge_agent.state.state import State
@@ -42,13 +47,31 @@ def wait_s(problem: Unavailable, *, attempts: int) -> float:
     return problem.retry_after_s or min(LONGEST_WAIT_S, RETRY_AFTER_S * 2 ** min(attempts, 16))
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of all that leaves, as plain values.
+
+    `residency` None: any region. `timeout_s`: how long masking may take. `second_check` is the last look at what
+    leaves. `trusts_clock`: send though the clock is behind the device's own records.
+    """
+
+    never_leave: frozenset[str] = frozenset()
+    residency: Residency | None = None
+    timeout_s: float = TIMEOUT_S
+    trusts_clock: bool = False
+    second_check: SecondCheck = field(default_factory=SecondCheck)
+
+
 class Escalator:
     """Sends masked conversations through the bridge and restores what comes back."""
 
-    def __init__(self, *, detector: Detector, vault: Vault, bridge: BridgeClient, state: State) -> None:
+    def __init__(
+        self, *, detector: Detector, vault: Vault, bridge: BridgeClient, state: State, rules: Rules | None = None
+    ) -> None:
+        self._rules = rules or Rules()
         self._detector = detector
         self._vault = vault
-        self._passing_vault = Vault(_Unkept(state))
+        self._passing_vault = Vault(_Unkept(state), vault.style)
         self._bridge = bridge
         self._state = state
 
@@ -63,6 +86,8 @@ class Escalator:
                 vault=vault,
                 session_id=turn.session_id,
                 note=True,
+                check=self._rules.second_check,
+                timeout_s=self._rules.timeout_s,
             )
             turn.anonymize_ms = (time.perf_counter() - started) * 1000
             turn.entities = turn.masked.masked.entities
@@ -92,8 +117,13 @@ class Escalator:
         return await self._bridge.reachable()
 
     async def preview(self, turn: Turn) -> Departure:
-        """Exactly what would leave now. Sends nothing, keeps nothing."""
-        return self._bridge.preview(self._escalation(turn, (await self.mask(turn)).masked))
+        """Exactly what would leave now. Sends nothing, keeps nothing. Raises Problem where it would not leave."""
+        masked = await self.mask(turn)
+        escalation = self._escalation(turn, masked.masked)
+        departure = self._bridge.preview(escalation)
+        # The mapping is not kept, so what stands for a value is known from the masking only.
+        await self._check(escalation, departure, {entity.placeholder for entity in masked.found}.__contains__)
+        return departure
 
     async def answer(self, turn: Turn) -> AsyncGenerator[Event]:
         """Send now, and pass on the restored answer.
@@ -109,7 +139,7 @@ class Escalator:
             turn.bytes_sent += len(departure.body)
 
         try:
-            async with aclosing(self.deliver(job, record)) as events:
+            async with aclosing(self.deliver(job, record, turn.unknown_placeholders)) as events:
                 # Until something was passed on, another answer may still take this one's place.
                 held = [] if turn.request.stream else [event async for event in events]
                 for event in held:
@@ -135,17 +165,45 @@ class Escalator:
         turn.cost_usd += cost_usd(turn.events)
         turn.in_flight_job_id = job.id  # closed in one step with the answer, when the turn is recorded
 
-    async def deliver(self, job: Job, record: OnDeparture) -> AsyncGenerator[Event]:
-        """Send a claimed job, with the key and the bytes it was accepted with, and restore the answer."""
+    async def deliver(
+        self, job: Job, record: OnDeparture, unknown: Counter[str] | None = None
+    ) -> AsyncGenerator[Event]:
+        """Send a claimed job, with the key and the bytes it was accepted with, and restore the answer.
+
+        The settings may have changed since, and the clock: what may not leave now raises Problem before it does.
+        `unknown` counts the placeholders of the answer that stand for nothing.
+        """
         escalation = await anyio.to_thread.run_sync(self._state.escalation, job.id)
-        restorer = StreamRestorer(await self._vault.session(job.session_id))
+        escalation = await self._permitted(escalation)
+        mapping = await self._vault.session(job.session_id)
+        restorer = StreamRestorer(mapping, unknown)
+
+        async def checked(departure: Departure) -> None:
+            await self._check(escalation, departure, mapping.stands_in)
+            await record(departure)
+
         # Both are closed here and now: leaving only the restorer would leave the connection open.
         async with (
-            aclosing(self._bridge.escalate(escalation, record)) as answer,
+            aclosing(self._bridge.escalate(escalation, checked)) as answer,
             aclosing(restorer.restore(answer)) as events,
         ):
             async for event in events:
                 yield event
+
+    async def _permitted(self, escalation: Escalation) -> Escalation:
+        """The escalation under the rules as they are now. Raises NeverLeaves, or Unavailable code "clock_wrong"."""
+        kept = sorted(self._rules.never_leave & escalation.masked.entities.keys())
+        if kept:
+            raise never_leaves(kept)
+        if not self._rules.trusts_clock:
+            await anyio.to_thread.run_sync(self._state.check_clock)
+        return replace(escalation, residency=narrowed(self._rules.residency, escalation.residency))
+
+    async def _check(self, escalation: Escalation, departure: Departure, stand_in: StandIn) -> None:
+        """The second check, on the bytes themselves. Raises Unsafe."""
+        ours = (escalation.idempotency_key, escalation.traceparent)
+        check = self._rules.second_check
+        await anyio.to_thread.run_sync(lambda: check.body(departure.body, stand_in, ours=ours))
 
     async def _claimed(self, turn: Turn, reason: str) -> Job:
         """A job that nobody else sends, on disk before anything else happens."""
@@ -166,6 +224,7 @@ class Escalator:
             traceparent=turn.trace.header,
             deadline_ms=edge.deadline_ms,
             max_cost_usd=edge.max_cost_usd,
+            residency=narrowed(self._rules.residency, edge.residency),
         )
 
     async def record(self, job: Job, departure: Departure) -> str:

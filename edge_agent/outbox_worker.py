@@ -78,8 +78,8 @@ class OutboxWorker:
         flushed = Flushed()
         while (job := await self._claim(AT_ONCE)) is not None:
             if job.id in flushed.job_ids:
-                # It was put back by this very pass: nobody answers.
-                await self._put_back(job, Unavailable("No provider answers.", code="cloud_unreachable"))
+                # It was put back by this very pass, and for the same reason it goes on waiting.
+                await self._put_back(job, Unavailable("It cannot be sent now.", code=job.reason))
                 break
             flushed.job_ids.append(job.id)
             match await self._send(job):

@@ -14,7 +14,6 @@ from edge_agent.composition import Daemon
 from edge_agent.consider import midnight
 from edge_agent.models.lora.pairs import pair_id
 from edge_agent.models.manifest import Manifest
-from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL
 from edge_agent.runtimes.runtime import CAPABILITIES
 
 
@@ -26,7 +25,7 @@ def readiness(daemon: Daemon) -> dict[str, bool]:
         "encoder": any(m.kind == "encoder" and m.id in installed for m in daemon.store.catalog.entries),
     }
     if daemon.bridge.configured:
-        parts["privacy"] = {SPACY_MODEL, RAMPART_MODEL} <= installed
+        parts["privacy"] = set(daemon.settings.privacy.models) <= installed
     return parts
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from cloud_bridge.protocol.problems import InvalidRequest
+from edge_agent.privacy.surrogates.surrogates import TYPES as SURROGATE_TYPES
 
 PREFIX = "EDGE_AGENT_"
 MIN_CONTEXT_LENGTH = 256
@@ -85,19 +86,89 @@ class Routing(_Section):
     cloud: Literal["auto", "never", "always"] = "auto"
 
 
+class Denied(_Section):
+    """One entry of `deny` with a type of its own."""
+
+    text: str = Field(min_length=1)
+    type: str = "CUSTOM"
+
+
+class OwnRecognizer(_Section):
+    """One `[[privacy.recognizers]]`: a pattern, and how certain its matches are.
+
+    `context`: words of which one nearby adds 0.4 to `score`. `checksum`: the check that a match must pass.
+    """
+
+    type: str
+    pattern: str = Field(min_length=1)
+    score: float = Field(default=0.8, gt=0, le=1)
+    context: tuple[str, ...] = ()
+    checksum: Literal["luhn", "mod97", "verhoeff", "mod11_10", "ean"] | None = None
+
+
 class Privacy(_Section):
-    """How values are hidden, and which types keep a request on the device."""
+    """How values are hidden, which types keep a request on the device, and where masked text may go.
+
+    `style`: "placeholder", a value is shown as <PERSON_1>; "surrogate", as a stand-in of its kind, where its type has
+    one. `surrogates`: the types that get one, in either style; empty: as the style says.
+    `allow`: what is not masked, a text or a /regex/; `deny`: what always is, the same, or a table with `text` and
+    `type`. `types`: the only types masked (empty: all); `not_masked`: types that are not. `thresholds`: by type, the
+    score from which a finding is believed, 0.4 elsewhere. `recognizers`: patterns of the user's own.
+
+    `implicit`: text that describes somebody without a name. "warn": it is only reported; "local": `auto` answers it
+    here, and `cloud`, asked for by name, is sent; "refuse": it never leaves.
+    `models`: the installed models that read text for names; more than one finds more, and takes longer.
+    `residency`: names of regions; only a provider in one of them is asked, and one that names no region is in none.
+    Empty: any. `timeout_s`: how long looking for values may take, in seconds; then nothing leaves. `clock`: "checked",
+    nothing leaves while the device's clock is behind its own records; "trusted", where it was ahead and is right now.
+    """
 
     style: Literal["placeholder", "surrogate"] = "placeholder"
+    surrogates: tuple[str, ...] = ()
     never_leave: tuple[str, ...] = ("US_SSN", "API_KEY", "PASSWORD", "PRIVATE_KEY", "CONNECTION_STRING")
     fail: Literal["closed"] = "closed"
+    allow: tuple[str, ...] = ()
+    deny: tuple[str | Denied, ...] = ()
+    types: tuple[str, ...] = ()
+    not_masked: tuple[str, ...] = ()
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    recognizers: tuple[OwnRecognizer, ...] = ()
+    implicit: Literal["warn", "local", "refuse"] = "local"
+    residency: tuple[str, ...] = ()
+    timeout_s: float = Field(default=60, gt=0, le=86_400)
+    models: tuple[str, ...] = Field(default=("edge-pii-int8",), min_length=1)
+    clock: Literal["checked", "trusted"] = "checked"
 
-    @field_validator("style")
+    @field_validator("surrogates")
     @classmethod
-    def _placeholders_only(cls, style: str) -> str:
-        if style == "surrogate":
-            raise ValueError('surrogates are not available in this version; use style = "placeholder"')
-        return style
+    def _with_a_surrogate(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        without = sorted(set(types) - SURROGATE_TYPES)
+        if without:
+            there = ", ".join(sorted(SURROGATE_TYPES))
+            raise ValueError(f"there are no surrogates of {', '.join(without)}, but of: {there}")
+        return types
+
+    @property
+    def surrogate_types(self) -> frozenset[str]:
+        """Which types get a surrogate: those named, or with `style = "surrogate"` all that have one."""
+        return frozenset(self.surrogates) or (SURROGATE_TYPES if self.style == "surrogate" else frozenset())
+
+    @field_validator("residency")
+    @classmethod
+    def _named_regions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(name.strip() for name in names):
+            # Dropped, an empty name could leave none, and none means anywhere.
+            raise ValueError("a region has no name; leave residency out to allow all regions")
+        return names
+
+
+class Vault(_Section):
+    """Where the key is that everything in the home is encrypted under.
+
+    `auto`: where the home has it; in a new home the system's keyring, where there is one that asks nobody, else a file.
+    """
+
+    key: Literal["auto", "keyring", "file", "passphrase"] = "auto"
 
 
 class Budget(_Section):
@@ -140,6 +211,7 @@ class Settings(_Section):
     models: Models = Models()
     routing: Routing = Routing()
     privacy: Privacy = Privacy()
+    vault: Vault = Vault()
     budget: Budget = Budget()
     bridge: BridgeSettings = BridgeSettings()
 
@@ -176,12 +248,25 @@ class Settings(_Section):
             ) from error
 
 
+# All of [privacy].
+_LISTS = frozenset({"never_leave", "surrogates", "allow", "deny", "types", "not_masked", "residency"})
+
+
 def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for variable, value in environ.items():
         section, separator, key = variable.removeprefix(PREFIX).lower().partition("__")
         if not variable.startswith(PREFIX) or not separator or section not in Settings.model_fields:
             continue
-        is_list = (section, key) == ("privacy", "never_leave")
-        found.setdefault(section, {})[key] = [v for v in value.split(",") if v] if is_list else value
+        if (section, key) == ("vault", "passphrase"):
+            continue  # a secret, not a setting: whoever opens the vault reads it
+        found.setdefault(section, {})[key] = _structured(key, value) if section == "privacy" else value
     return found
+
+
+def _structured(key: str, value: str) -> Any:
+    """A list from "A,B", thresholds from "A=0.5,B=0.6"; anything else as it is."""
+    entries = [entry for entry in value.split(",") if entry]
+    if key == "thresholds":
+        return {entity: threshold for entity, _, threshold in (entry.partition("=") for entry in entries)}
+    return entries if key in _LISTS else value

@@ -10,6 +10,7 @@ from edge_agent.models.bundled import bundled_path
 
 if TYPE_CHECKING:
     from edge_agent.routing.difficulty import Difficulty
+    from edge_agent.routing.implicit import ImplicitScorer
     from edge_agent.routing.intent import IntentClassifier
     from edge_agent.runtimes.encoder import Encoder
 
@@ -44,6 +45,12 @@ class TextModels:
         with self._building:
             return self._difficulty
 
+    @property
+    def implicit(self) -> ImplicitScorer:
+        """Whether a text describes somebody without naming them."""
+        with self._building:
+            return self._implicit
+
     @cached_property
     def _encoder(self) -> Encoder:
         from edge_agent.runtimes.encoder import Encoder  # noqa: PLC0415 see above
@@ -61,3 +68,9 @@ class TextModels:
         from edge_agent.routing.difficulty import BUNDLED, Difficulty  # noqa: PLC0415 see above
 
         return Difficulty(bundled_path(BUNDLED))
+
+    @cached_property
+    def _implicit(self) -> ImplicitScorer:
+        from edge_agent.routing.implicit import BUNDLED, ImplicitScorer  # noqa: PLC0415 see above
+
+        return ImplicitScorer(self.encoder.embed, bundled_path(BUNDLED))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event, OtherChoice, ReasoningDelta, Served, TextDelta, ToolCallDelta
-from cloud_bridge.protocol.report import Intent, PrivacyReport, Report, Route, Timings
+from cloud_bridge.protocol.report import ImplicitIdentity, Intent, PrivacyReport, Report, Route, Timings
+from cloud_bridge.protocol.residency import Residency
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.privacy.mask import MaskResult
 from edge_agent.routing.situation import Decision
@@ -20,13 +22,14 @@ Defer = Literal["never", "allow", "always"]
 
 @dataclass(frozen=True, slots=True)
 class EdgeOptions:
-    """The `edge` object of a request."""
+    """The `edge` object of a request. `residency`: the regions where it may be processed, beside the settings' own."""
 
     session_id: str | None = None
     task: str | None = None
     deadline_ms: int | None = None
     max_cost_usd: float | None = None
     defer: Defer = "allow"
+    residency: Residency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,10 @@ class Turn:
     model: str | None = None
     served: Served | None = None
     entities: Mapping[str, int] = field(default_factory=dict)
+    implicit: ImplicitIdentity | None = None
     bytes_sent: int = 0
     ledger_id: str | None = None
+    unknown_placeholders: Counter[str] = field(default_factory=Counter)
     provisional: bool = False
     unsent: Unsent | None = None
     in_flight_job_id: str | None = None
@@ -118,6 +123,7 @@ class Turn:
     def start_over(self) -> None:
         """Forget an answer that failed before any of it was passed on, and who was to give it."""
         self.events.clear()
+        self.unknown_placeholders.clear()
         self.served = None
 
     def report(self) -> Report:
@@ -133,7 +139,9 @@ class Turn:
             threshold=self.threshold,
             model=self.served.model if self.served else self.model,
             provider=self.served.provider if self.served else None,
-            privacy=PrivacyReport(self.entities, self.bytes_sent, self.ledger_id),
+            privacy=PrivacyReport(
+                self.entities, self.bytes_sent, self.ledger_id, self.implicit, self.unknown_placeholders.total()
+            ),
             cost_usd=self.cost_usd,
             saved_usd=self.saved_usd,
             timings_ms=Timings(self.route_ms, self.anonymize_ms, self.first_token_ms, self.elapsed_ms()),

@@ -141,7 +141,7 @@ def jobs(client: httpx.Client) -> dict[str, int]:
 def pull(models: Path) -> None:
     """Fetch what the two daemons need, where it is not there yet."""
     home = models.parent
-    for model in (EDGE_MODEL, CLOUD_MODEL, "rampart-pii-q4", "spacy-en-core-web-sm"):
+    for model in (EDGE_MODEL, CLOUD_MODEL):
         environ = {**os.environ, "EDGE_AGENT_HOME": str(home)}
         subprocess.run([*COMMAND, "models", "pull", model], env=environ, check=True)
 

@@ -148,6 +148,20 @@ class Conversation:
         self.map_strings(collect)
         return iter(seen)
 
+    def places(self) -> Iterator[str]:
+        """Where each string that `map_strings` changes stands, in its order: `messages[0].content`.
+
+        A tool's or answer's schema is one place for all strings in it. Without `document`, the strings in a call's
+        arguments or a tool's answer are changed one by one; they are one place here.
+        """
+        for index, message in enumerate(self.messages):
+            yield from _message_places(message, f"messages[{index}]")
+        for index, tool in enumerate(self.tools):
+            yield f"tools[{index}].description"
+            yield from (f"tools[{index}].parameters" for _ in range(_count(tool.parameters)))
+        yield from ("response_format.schema" for _ in range(_count(self.response_format.schema or {})))
+        yield from (f"stop[{index}]" for index, _ in enumerate(self.sampling.stop))
+
     def names(self) -> Iterator[str]:
         """Every string that `map_strings` leaves alone because others refer to it, but for the ids of calls.
 
@@ -299,3 +313,32 @@ def _map_message(message: Message, change: Callable[[str], str], document: Calla
 
     name = None if message.name is None else change(message.name)
     return replace(message, parts=tuple(mapped(message.parts)), name=name)
+
+
+def _message_places(message: Message, at: str) -> Iterator[str]:
+    if message.name is not None:
+        yield f"{at}.name"
+    texts = sum(isinstance(part, Text) for part in message.parts)
+    text = call = 0
+    for part in message.parts:
+        match part:
+            case Text():
+                yield f"{at}.content[{text}]" if texts > 1 else f"{at}.content"
+                text += 1
+            case ToolCall():
+                yield f"{at}.tool_calls[{call}].function.arguments"
+                call += 1
+            case ToolResult():
+                yield f"{at}.content"
+
+
+def _count(schema: Mapping[str, Json]) -> int:
+    """How many strings of a schema are changed."""
+    seen: list[str] = []
+
+    def note(text: str) -> str:
+        seen.append(text)
+        return text
+
+    _map_schema(schema, note)
+    return len(seen)

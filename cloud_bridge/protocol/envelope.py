@@ -36,8 +36,11 @@ from cloud_bridge.protocol.events import (
 )
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import InvalidRequest
+from cloud_bridge.protocol.residency import Residency, regions
 
 VERSION = 1
+VERSION_WITH_RESIDENCY = 2
+"""Only where a residency is set: a bridge that does not know of it must refuse, and not look past it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Escalation:
     """A masked conversation on its way to a provider.
 
     `idempotency_key` names the call: the bridge makes at most one provider call for it. `traceparent` is
-    the W3C Trace Context header. `model` asks for one provider model by id; None leaves the choice.
+    the W3C Trace Context header. `model` asks for one provider model by id; None leaves the choice. `residency`:
+    only providers in one of these regions may be asked; None: any.
     """
 
     masked: Masked
@@ -55,6 +59,7 @@ class Escalation:
     model: str | None = None
     deadline_ms: int | None = None
     max_cost_usd: float | None = None
+    residency: Residency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ class Departure:
 
 def encode_escalation(escalation: Escalation) -> bytes:
     """Canonical JSON: equal escalations give equal bytes."""
-    document = {
-        "version": VERSION,
+    document: dict[str, Any] = {
+        "version": VERSION if escalation.residency is None else VERSION_WITH_RESIDENCY,
         "idempotency_key": escalation.idempotency_key,
         "session_id": escalation.session_id,
         "traceparent": escalation.traceparent,
@@ -79,6 +84,8 @@ def encode_escalation(escalation: Escalation) -> bytes:
         "entities": dict(sorted(escalation.masked.entities.items())),
         "conversation": conversation_to_json(escalation.masked.conversation),
     }
+    if escalation.residency is not None:
+        document["residency"] = list(escalation.residency)
     return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -87,7 +94,7 @@ def decode_escalation(body: bytes) -> Escalation:
     try:
         document = json.loads(body)
         version = document["version"]
-        if version != VERSION:
+        if version not in {VERSION, VERSION_WITH_RESIDENCY}:
             raise InvalidRequest(
                 f"Envelope version {version!r} is not supported.",
                 code="unsupported_version",
@@ -101,11 +108,18 @@ def decode_escalation(body: bytes) -> Escalation:
             model=document["model"],
             deadline_ms=document["deadline_ms"],
             max_cost_usd=document["max_cost_usd"],
+            residency=None if version == VERSION else _residency(document["residency"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidRequest(
             "The escalation is malformed.", code="malformed_envelope", hint="Send what `encode_escalation` makes."
         ) from error
+
+
+def _residency(value: Any) -> Residency:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("residency")
+    return regions(value)
 
 
 def conversation_to_json(conversation: Conversation) -> dict[str, Any]:

@@ -9,6 +9,7 @@
     ├── Conflict         the thing named is in use, or in another state
     ├── Unavailable      may work later; `retry_after_s` says when
     └── Broken           our own fault, or a file's
+        └── Unsafe       what would leave may hold what must not, so it did not leave
 
 Every problem carries a stable `code` for programs and a `hint` that says what to do. Neither they nor the
 message ever hold the text of a prompt or the body of a provider's answer.
@@ -73,3 +74,7 @@ class Unavailable(Problem):
 
 class Broken(Problem):
     """Our own fault, or a file's."""
+
+
+class Unsafe(Broken):
+    """What would leave may hold what must not, so it did not leave."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Route = Literal["local", "cloud", "cache", "queued", "refused"]
@@ -19,12 +19,53 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class ImplicitPassage:
+    """Where somebody is described: from `start` to `end` of a part of a message. It may run into the next parts.
+
+    All are counted from 0; `start` and `end` in characters from the beginning of `part`.
+    """
+
+    message: int
+    part: int
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImplicitIdentity:
+    """How likely a request describes somebody without naming them, in [0, 1]; the passages reach `threshold`."""
+
+    score: float
+    threshold: float
+    passages: tuple[ImplicitPassage, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        """Whether somebody is described well enough to be identified."""
+        return bool(self.passages)
+
+
+@dataclass(frozen=True, slots=True)
 class PrivacyReport:
-    """What was masked (type to count), how many bytes left, and the ledger entry that holds them."""
+    """What was masked (type to count), how many bytes left, and the ledger entry that holds them.
+
+    `implicit`: None where nobody looked for it, since nothing was to leave. `unknown_placeholders`: how many that stand
+    for nothing the answer held; they are left in it as they are.
+    """
 
     entities: Mapping[str, int] = field(default_factory=dict)
     bytes_sent: int = 0
     ledger_id: str | None = None
+    implicit: ImplicitIdentity | None = None
+    unknown_placeholders: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as the contract spells it, and what was looked for beyond that. Holds no text."""
+        document = {"entities": dict(self.entities), "bytes_sent": self.bytes_sent, "ledger_id": self.ledger_id}
+        if self.unknown_placeholders:
+            document |= {"unknown_placeholders": self.unknown_placeholders}
+        return document if self.implicit is None else {**document, "implicit": asdict(self.implicit)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +118,7 @@ class Report:
             "threshold": self.threshold,
             "model": self.model,
             "provider": self.provider,
-            "privacy": {
-                "entities": dict(self.privacy.entities),
-                "bytes_sent": self.privacy.bytes_sent,
-                "ledger_id": self.privacy.ledger_id,
-            },
+            "privacy": self.privacy.to_json(),
             "cost_usd": self.cost_usd,
             "saved_usd": self.saved_usd,
             "timings_ms": {

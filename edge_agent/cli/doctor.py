@@ -15,10 +15,11 @@ from cloud_bridge.device_key import DeviceKey
 from cloud_bridge.protocol.problems import Problem
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
-from edge_agent.composition import open_state, open_store
+from edge_agent.composition import home_key, open_state, open_store
 from edge_agent.home import current_home
 from edge_agent.models.libraries import LIBRARIES
 from edge_agent.settings import Settings
+from edge_agent.state.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ def _examine(home: Path) -> Iterator[Finding]:
     yield from _token(home)
     yield from _models(home)
     if (home / "state.db").exists():
-        yield _checked("state", lambda: _state(home))
-        yield _checked("ledger", lambda: _ledger(home))
+        yield _checked("master key", lambda: _master_key(home))
+        yield from _state(home)
     yield from _libraries()
     if (home / "keys" / "device.key").exists():
         yield _checked("device id", lambda: _device_id(home))
@@ -90,24 +91,34 @@ def _models(home: Path) -> Iterator[Finding]:
         if llms
         else Finding("language models", "bad", "none installed. Run: edge-agent models pull --default")
     )
-    for entry in entries:
-        if entry.manifest.kind in {"ner_pipeline", "token_classifier"} and not entry.installed:
-            hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {entry.manifest.id}"
-            yield Finding(entry.manifest.id, "bad", hint)
+    for model in Settings.load(home, os.environ).privacy.models:
+        if model not in {manifest.id for manifest in installed}:
+            hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {model}"
+            yield Finding(model, "bad", hint)
     for one in store.damaged():
         yield Finding("a model", "bad", str(one.problem))
 
 
-def _state(home: Path) -> str:
-    with open_state(home) as state:
-        state.check()
-        jobs = state.count_jobs()
+def _master_key(home: Path) -> str:
+    key = home_key(home, Settings.load(home, os.environ).vault)
+    found = key.find()
+    detail = "none yet" if found is None else f"{found.place.name} ({found.record})"
+    return detail if key.is_settled() else f"{detail}; a change of it was interrupted, the daemon's next start ends it"
+
+
+def _state(home: Path) -> Iterator[Finding]:
+    try:
+        with open_state(home) as state:
+            yield _checked("state", lambda: _whole(home, state))
+            yield _checked("ledger", lambda: f"{state.verify_ledger()} entries, none altered")
+    except Problem as problem:
+        yield Finding("state", "bad", str(problem))
+
+
+def _whole(home: Path, state: State) -> str:
+    state.check()
+    jobs = state.count_jobs()
     return f"{home / 'state.db'} is whole; {jobs['queued']} jobs wait, {jobs['failed']} failed"
-
-
-def _ledger(home: Path) -> str:
-    with open_state(home) as state:
-        return f"{state.verify_ledger()} entries, none altered"
 
 
 def _device_id(home: Path) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import typer
 
+from cloud_bridge import crash_dumps
 from edge_agent.cli.output import run
 
 COMMANDS = {
@@ -21,6 +22,7 @@ COMMANDS = {
     "outbox": "What waits to be sent.",
     "privacy": "What would be masked.",
     "routing": "How requests are routed.",
+    "vault": "The key of everything kept: status, rotate, move.",
     "token": "The key that local clients send.",
 }
 """Each is a module beside this one, with a function of its name, or an `app` where it has subcommands."""
@@ -59,6 +61,7 @@ def options(
 
 def main() -> None:
     """Run the command line; the process ends with its exit status."""
+    crash_dumps.forbid()
     debug = "--debug" in sys.argv
     # Typed after a subcommand, too: everyone tries that first.
     sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]

@@ -1,7 +1,8 @@
-"""`edge-agent privacy check FILE|-`: what would be masked in a text. Nothing is sent, nothing is kept."""
+"""`edge-agent privacy check FILE|-`, and from the module beside this one eval. Nothing is sent, nothing is kept."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +11,13 @@ import typer
 
 from cloud_bridge.protocol.problems import InvalidRequest, NotFound
 from edge_agent.cli.output import JsonFlag, print_json, print_table
-from edge_agent.composition import open_store
+from edge_agent.cli.privacy_eval import evaluate
+from edge_agent.composition import open_detector, open_store
 from edge_agent.home import current_home
-from edge_agent.privacy.detect import Detector
+from edge_agent.settings import Settings
 
 app = typer.Typer()
-
-
-@app.callback()
-def privacy() -> None:
-    """Keep `check` a subcommand while it is the only one."""
+app.command("eval")(evaluate)
 
 
 @app.command()
@@ -29,7 +27,8 @@ def check(
 ) -> None:
     """Show every value that would be masked: its type, where it stands, and how certain it is."""
     text = _read(file)
-    spans = Detector.on(open_store(current_home()).path).detect(text)
+    home = current_home()
+    spans = open_detector(open_store(home), Settings.load(home, os.environ).privacy).detect(text)
     if json:
         print_json(
             {

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvicorn
 
-from cloud_bridge.logs import start_log
+from cloud_bridge.logs import log_uncaught, start_log
 from cloud_bridge.protocol.problems import Conflict
 from edge_agent.cli.address import address_file, write_address
 from edge_agent.composition import running
@@ -38,6 +38,7 @@ def serve(
     chosen: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings.load(home, os.environ, {"server": chosen})
     start_log(level=logging.WARNING, debug="--debug" in sys.argv)
+    log_uncaught()
     signal.signal(signal.SIGTERM, _stop)
     asyncio.run(_serve(home, settings, offline=offline))
 

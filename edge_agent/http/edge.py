@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from cloud_bridge.protocol import openai_chat
 from cloud_bridge.protocol.fields import Fields
+from cloud_bridge.protocol.report import PrivacyReport
 from cloud_bridge.protocol.sse import encode_sse
 from edge_agent.http.openai import agent_request
 from edge_agent.http.requests import JsonObject, TheDaemon, ThePage
@@ -60,7 +61,16 @@ async def explain(body: JsonObject, daemon: TheDaemon, request: Request) -> dict
         else {"provider": sent.provider, "url": sent.url, "body": sent.body.decode()},
         "entities": [] if found.masked is None else [asdict(entity) for entity in found.masked.found],
         "problem": None if found.problem is None else openai_chat.encode_error(found.problem)["error"],
+        "warnings": _warnings(found.report.privacy),
     }
+
+
+def _warnings(privacy: PrivacyReport) -> list[dict[str, Any]]:
+    """What masking cannot mend. Where in the request it stands is told in numbers, not in its words."""
+    if privacy.implicit is None or not privacy.implicit.found:
+        return []
+    message = "The request describes somebody who can be recognised without a name; masking does not hide that."
+    return [{"code": "implicit_identity", "message": message, **asdict(privacy.implicit)}]
 
 
 @router.get("/decisions")

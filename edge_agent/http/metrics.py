@@ -23,6 +23,9 @@ class Metrics:
         self._problems = Counter("edge_problems", "Requests that failed", ["code"], registry=self._registry)
         self._masked = Counter("edge_masked_entities", "Values masked", ["type"], registry=self._registry)
         self._bytes = Counter("edge_bytes_sent", "Bytes that left this device", registry=self._registry)
+        self._unknown = Counter(
+            "edge_placeholders_unknown", "Placeholders in answers that stand for nothing", registry=self._registry
+        )
         self._cost = Counter("edge_cost_usd", "What escalations cost, in US dollars", registry=self._registry)
         self._seconds = Histogram("edge_answer_seconds", "Time to the whole answer", ["route"], registry=self._registry)
         self._first = Histogram(
@@ -39,6 +42,7 @@ class Metrics:
         for kind, number in report.privacy.entities.items():
             self._masked.labels(kind).inc(number)
         self._bytes.inc(report.privacy.bytes_sent)
+        self._unknown.inc(report.privacy.unknown_placeholders)
         self._cost.inc(report.cost_usd)
         if report.timings_ms.total is not None:
             self._seconds.labels(report.route).observe(report.timings_ms.total / 1000)

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from cloud_bridge.protocol.events import AnswerEvent
 from cloud_bridge.protocol.fields import Fields
 from cloud_bridge.protocol.problems import InvalidRequest
+from cloud_bridge.protocol.residency import MAX_REGIONS, Residency, regions
 from edge_agent.agent import Agent
 from edge_agent.composition import Daemon
 from edge_agent.turn import Defer, EdgeOptions
@@ -61,7 +62,23 @@ def edge_options(edge: Mapping[str, Any]) -> EdgeOptions:
         deadline_ms=fields.integer("deadline_ms", 1),
         max_cost_usd=fields.number("max_cost_usd", 0, 1e6),
         defer=cast("Defer", defer),
+        residency=_residency(fields),
     )
+
+
+def _residency(fields: Fields) -> Residency | None:
+    """The regions named; None where the field is absent. Raises InvalidRequest where it names none."""
+    if fields.raw("residency") is None:
+        return None
+    named = regions(fields.texts("residency", most=MAX_REGIONS))
+    if not named:
+        raise InvalidRequest(
+            "'edge.residency' names no region.",
+            code="invalid_value",
+            hint='Name at least one, such as "eu", or leave the field out.',
+            param="edge.residency",
+        )
+    return named
 
 
 @dataclass(frozen=True, slots=True)

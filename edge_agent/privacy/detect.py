@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from cloud_bridge.protocol.problems import Broken, Problem
+from cloud_bridge.protocol.problems import Problem, Unsafe
+from edge_agent.models.bundled import data_dir
 from edge_agent.models.locks.in_use import Hold
 from edge_agent.models.locks.place import Place
 from edge_agent.privacy import kinds, names, plain
-from edge_agent.privacy.finders import secrets
+from edge_agent.privacy.finders import credentials, secrets
+from edge_agent.privacy.finders.hits import Finder, Hit
+from edge_agent.privacy.ner.reader import load
+from edge_agent.privacy.preferences import NO_PREFERENCES, Preferences
 from edge_agent.privacy.spans import Span, resolve, shifted
 
-SPACY_MODEL = "spacy-en-core-web-sm"
-RAMPART_MODEL = "rampart-pii-q4"
+if TYPE_CHECKING:
+    from edge_agent.privacy.presidio import Analyzer, Reading
+
+MODEL = "edge-pii-int8"
+"""What reads a text for names where nothing else is asked for: it comes with edge-agent."""
 
 WINDOW = 3_000
 """Characters that are analysed at once. Some of Presidio's steps are quadratic; over windows all are linear."""
 
 OVERLAP = 200
-"""Characters that two windows share: longer than any value but a private key, which is looked for in the whole."""
+"""Characters that two windows share: longer than any value but keys, which are looked for in the whole."""
+
+AHEAD = 16
+"""Windows that the models may be ahead of the recognizers: enough to keep them busy, and memory bounded."""
 
 REMEMBERED_CHARACTERS = 20_000_000
 
@@ -31,30 +41,32 @@ REMEMBERED_CHARACTERS = 20_000_000
 class Detector:
     """Finds values in text. Blocking (call it in a thread), safe to call from several threads, never online.
 
+    `models`: the installed models that read the text for names; `folder_of` says where one lies, or raises.
+    `preferences`: the user's say in what is masked.
+    `always`: types that are found wherever they stand, also those that count only beside a direct one otherwise.
     The models are loaded by the first text, or by `warm`, and are in use from then on. Findings are remembered per
     window under a hash, so that text which comes again, in a later turn or at the front of a longer one, costs nothing.
     """
 
     def __init__(
         self,
-        spacy_dir: Path,
-        rampart_dir: Path | None,
+        folder_of: Callable[[str], Path],
+        models: Sequence[str] = (MODEL,),
         *,
-        types: frozenset[str] = kinds.DEFAULT_TYPES,
+        preferences: Preferences = NO_PREFERENCES,
+        always: frozenset[str] = frozenset(),
         remembered_characters: int = REMEMBERED_CHARACTERS,
     ) -> None:
-        self._folders = (spacy_dir, rampart_dir)
-        self._types = types
+        self._folder_of = folder_of
+        self._models = models
+        self._preferences = preferences
+        self._always = always
         self._lock = threading.Lock()
-        self._engine: Any = None
+        self._loading = threading.Lock()
+        self._analyzer: Analyzer | None = None
         self._held: Sequence[Hold] = ()
         self._remembered: OrderedDict[bytes, tuple[int, tuple[Span, ...]]] = OrderedDict()
         self._room = remembered_characters
-
-    @classmethod
-    def on(cls, folder_of: Callable[[str], Path]) -> Detector:
-        """A detector on pulled models: `Detector.on(store.path)`. Raises what `folder_of` raises."""
-        return cls(folder_of(SPACY_MODEL), folder_of(RAMPART_MODEL))
 
     def warm(self) -> None:
         """Load everything. Raises Broken where a model's files are bad."""
@@ -73,51 +85,89 @@ class Detector:
         if not text or text.isspace():
             return []
         seen = plain.plain(text)
-        spans = [Span(start, end, "PRIVATE_KEY", score) for start, end, score in secrets.private_key(seen.text)]
-        for start, window in windows(seen.text):
-            spans.extend(shifted(self._window(window), start))
-        kept = [span for span in names.plausible(spans, seen.text) if span.type in self._types]
-        kept.extend(names.repeated(kept, seen.text))
-        return seen.original(resolve(_weighed(kept), seen.text))
+        spans = [Span(*hit[:2], entity, hit[2]) for entity, find in _LONG for hit in find(seen.text)]
+        spans.extend(self._in_windows(seen.text))
+        wanted = self._preferences
+        kept = wanted.not_allowed(list(names.plausible(wanted.believed(spans), seen.text)), seen.text)
+        kept = wanted.believed(kept)  # a name that cannot be one may have become something else
+        kept.extend(wanted.not_allowed(list(names.repeated(kept, seen.text)), seen.text))
+        found = [*_weighed(kept, self._always), *wanted.denied(seen.text)]
+        return seen.original(resolve(found, seen.text))
 
-    def _window(self, window: str) -> tuple[Span, ...]:
-        key = hashlib.blake2b(window.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    def _in_windows(self, text: str) -> Iterator[Span]:
+        """What stands in each window, remembered or new. The models are some windows ahead of the recognizers."""
+        analyzer = self._loaded()
+        ahead: deque[tuple[int, str, bytes, Reading | None]] = deque()
+        try:
+            for start, window in windows(text):
+                key = hashlib.blake2b(window.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+                ahead.append((start, window, key, None if self._recalled(key) is not None else analyzer.start(window)))
+                if len(ahead) > AHEAD:
+                    yield from self._finished(analyzer, *ahead.popleft())
+            while ahead:
+                yield from self._finished(analyzer, *ahead.popleft())
+        finally:
+            for _, _, _, reading in ahead:
+                if reading is not None:
+                    reading.cancel()
+
+    def _finished(self, analyzer: Analyzer, start: int, window: str, key: bytes, reading: Reading | None) -> list[Span]:
+        spans = self._recalled(key)
+        if spans is None:
+            found = analyzer.finish(window, reading or analyzer.start(window))
+            spans = (*found, *self._preferences.own(window))
+            self._remember(key, window, spans)
+        return shifted(spans, start)
+
+    def _recalled(self, key: bytes) -> tuple[Span, ...] | None:
         with self._lock:
-            known = self._remembered.get(key)
-            if known is not None:
-                self._remembered.move_to_end(key)
-                return known[1]
-            spans = self._analyze(window)
+            if key not in self._remembered:
+                return None
+            self._remembered.move_to_end(key)
+            return self._remembered[key][1]
+
+    def _remember(self, key: bytes, window: str, spans: tuple[Span, ...]) -> None:
+        with self._lock:
+            replaced = self._remembered.pop(key, None)
             self._remembered[key] = (len(window), spans)
-            self._room -= len(window)
+            self._room -= len(window) - (replaced[0] if replaced else 0)
             while self._room < 0 and self._remembered:
                 self._room += self._remembered.popitem(last=False)[1][0]
-            return spans
 
-    def _analyze(self, window: str) -> tuple[Span, ...]:
-        engine = self._loaded()
-        # spaCy keeps every string it has seen; the zone lets go of them.
-        with engine.nlp_engine.get_nlp("en").memory_zone():
-            results = engine.analyze(window, "en")
-            return tuple(Span(result.start, result.end, result.entity_type, result.score) for result in results)
+    def _loaded(self) -> Analyzer:
+        with self._loading:
+            if self._analyzer is None:
+                try:
+                    folders = [self._folder_of(model) for model in self._models]
+                    own = [folder for folder in folders if not folder.is_relative_to(data_dir())]
+                    self._held = [Place(folder.parent, folder.name).hold() for folder in own]
+                    from edge_agent.privacy import presidio  # noqa: PLC0415 (takes seconds)
 
-    def _loaded(self) -> Any:
-        if self._engine is None:
-            self._held = [Place(folder.parent, folder.name).hold() for folder in self._folders if folder is not None]
-            try:
-                from edge_agent.privacy import presidio  # noqa: PLC0415 (takes seconds)
-
-                self._engine = presidio.build(*self._folders)
-            except Exception as error:
-                for held in self._held:
-                    held.release()
-                raise privacy_failed("The detector's models cannot be loaded.") from error
-        return self._engine
+                    readers = [load(folder) for folder in folders]
+                    self._analyzer = presidio.Analyzer(readers, self._preferences.lowest_threshold)
+                except Exception as error:
+                    for held in self._held:
+                        held.release()
+                    raise privacy_failed("The detector's models cannot be loaded.") from error
+            return self._analyzer
 
 
-def privacy_failed(message: str) -> Broken:
+def _long_key(text: str) -> Iterator[Hit]:
+    """Keys and tokens, where one may be longer than what two windows share."""
+    return secrets.issued_key(text) if max(map(len, text.split()), default=0) > OVERLAP else iter(())
+
+
+# Of the values that have a format these may be longer than two windows share, so a window may hold a part of one.
+_LONG: tuple[tuple[str, Finder], ...] = (
+    ("API_KEY", _long_key),
+    ("CONNECTION_STRING", credentials.connection_string),
+    ("PRIVATE_KEY", secrets.private_key),
+)
+
+
+def privacy_failed(message: str) -> Unsafe:
     """The problem that stops a request rather than letting it out unmasked."""
-    return Broken(
+    return Unsafe(
         message,
         code="privacy_failed",
         hint="Nothing was sent. Check the models: edge-agent models verify. Get them: edge-agent models pull --default",
@@ -142,8 +192,8 @@ def _cut(text: str, low: int, high: int) -> int:
     return high
 
 
-def _weighed(spans: list[Span]) -> list[Span]:
-    """Without the indirect ones, unless something direct stands in the same text."""
+def _weighed(spans: list[Span], always: frozenset[str]) -> list[Span]:
+    """Without the indirect ones, unless something direct stands in the same text, or the type counts `always`."""
     if any(span.type in kinds.DIRECT for span in spans):
         return spans
-    return [span for span in spans if span.type not in kinds.INDIRECT]
+    return [span for span in spans if span.type not in kinds.INDIRECT or span.type in always]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -44,15 +45,16 @@ class Document:
         """
         pieces: list[str] = []
         position = 0
-        for scalar, inside in self._touched(list(spans)):
+        for scalar, inside in self.touched(spans):
             changed = change(scalar.text, inside)
             if changed != scalar.text:
                 pieces += (self.source[position : scalar.start], json.dumps(changed, ensure_ascii=False))
                 position = scalar.end
         return "".join([*pieces, self.source[position:]])
 
-    def _touched(self, spans: list[Span]) -> Iterator[tuple[Scalar, list[Span]]]:
-        first = 0
+    def touched(self, spans: Iterable[Span]) -> Iterator[tuple[Scalar, list[Span]]]:
+        """The scalars that `changed` changes, in its order, with the spans in each, counted from its text's start."""
+        spans, first = list(spans), 0
         for scalar in self.scalars:
             end = scalar.shown + len(scalar.text)
             while first < len(spans) and spans[first].end <= scalar.shown:
@@ -63,6 +65,16 @@ class Document:
             inside = [span for span in clipped(spans[first:near], scalar.shown, end) if _believed(scalar, span)]
             if scalar.role != "number" or inside:
                 yield scalar, inside
+
+    def places(self, scalar: Scalar) -> Callable[[int], int]:
+        """Where a character of the scalar's text stands in the source, whatever escapes stand before it there."""
+        opening = scalar.start + (scalar.role != "number")
+        after: list[int] = []
+        shifts = [0]
+        for escape in _ESCAPE.finditer(self.source, opening, scalar.end):
+            shifts.append(shifts[-1] + len(escape.group()) - 1)
+            after.append(escape.end() - opening - shifts[-1])
+        return lambda character: opening + character + shifts[bisect_right(after, character)]
 
 
 def read(source: str) -> Document | None:
@@ -91,6 +103,8 @@ def read(source: str) -> Document | None:
 
 # In a document that is known to be JSON, these are its strings and numbers and nothing else.
 _TOKEN = re.compile(r'(?P<string>"(?:[^"\\]|\\.)*")(?P<colon>[ \t\r\n]*:)?|(?P<number>-?\d[\d.eE+\-]*)')
+# Each stands for one character; two halves of a surrogate pair are one.
+_ESCAPE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.")
 _PLAIN_KEY = re.compile(r"[a-z][A-Za-z0-9_.\-]*")
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from edge_agent.privacy import kinds
-from edge_agent.privacy.names import COMMON_WORDS
-from edge_agent.privacy.placeholders import Grammar, grammar, placeholder
+from edge_agent.privacy import kinds, variants
+from edge_agent.privacy.links import Links
+from edge_agent.privacy.names import COMMON_WORDS, telling
+from edge_agent.privacy.placeholders import Grammar, Parts, grammar, parts
 from edge_agent.privacy.spans import Span
+from edge_agent.privacy.surrogates.surrogates import Surrogates
+
+if TYPE_CHECKING:
+    import regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +30,26 @@ class MappingEntry:
 class SessionMapping:
     """One session's placeholders. Pure: loading and keeping them is the vault's.
 
-    The same value gets the same placeholder, whatever type it was found as this time. Values count as the
-    same when they differ only in white space, and persons also when they differ only in case. Different
-    values never share a placeholder.
+    A placeholder stands for one value, character by character, and a value has one placeholder, whatever type it
+    was found as this time. What is certainly the same value written another way (`variants`) shares its number and
+    has a letter of its own: `<PERSON_1>` is "Margarethe Lindqvist", `<PERSON_1B>` is "LINDQVIST". A name that two
+    persons of the session have is nobody's: it gets a number of its own. What was given once is never given anew.
     """
 
-    def __init__(self, entries: Iterable[MappingEntry] = ()) -> None:
-        """Raises ValueError where `entries` give one placeholder to two values: nobody could say which is meant."""
+    def __init__(self, entries: Iterable[MappingEntry] = (), surrogates: Surrogates | None = None) -> None:
+        """Raises ValueError where `entries` give one placeholder to two values: nobody could say which is meant.
+
+        And where one is neither a placeholder nor a surrogate. `surrogates`, of this session and of no entry yet, says
+        which types get one; the surrogates among `entries` are understood without it, too.
+        """
+        self.surrogates = surrogates or Surrogates()
+        self._by_surrogated: dict[str, MappingEntry] = {}
         self._by_placeholder: dict[str, MappingEntry] = {}
-        self._by_value: dict[tuple[str, str], MappingEntry] = {}
+        self._by_value: dict[tuple[bool, str], MappingEntry] = {}
         self._highest: dict[str, int] = {}
-        self._by_word: dict[str, list[tuple[int, MappingEntry]]] = {}
+        # Both are brought up to date when they are asked: a text that came before asks for neither's whole.
+        self._links, self._unlinked = Links(), list[tuple[Parts, str]]()
+        self._searched, self._unsearched = dict[str, dict[str, tuple[int, str]]](), list[MappingEntry]()
         self._new: list[MappingEntry] = []
         for entry in entries:
             self._keep(entry)
@@ -52,67 +67,128 @@ class SessionMapping:
         """The written forms of this session's placeholders."""
         return grammar(self._highest)
 
+    def meet(self, people: Iterable[str]) -> None:
+        """Give placeholders to the full names among `people`, all names of the text about to be masked.
+
+        To be called before any of that text is masked: whether a surname alone is certainly somebody's depends on
+        everyone who is named, not on who is named first. What is no name on one line, or a single word, is left out.
+        """
+        new = (value for value in people if (False, value) not in self._by_value)
+        named = {value: name for value in new if (name := variants.name(value)) is not None and name.full}
+        self._links.expect(named.values())
+        for value in named:
+            self.stand_in_for("PERSON", value)
+
     def placeholder_for(self, entity: str, value: str) -> str:
         """The placeholder of `value`, made now if it has none."""
-        known = next((self._by_value[key] for key in _asked(entity, value) if key in self._by_value), None)
+        known = self._by_value.get((entity == kinds.LITERAL, value))
         if known is None:
-            known = MappingEntry(placeholder(entity, self._highest.get(entity, 0) + 1), entity, value)
+            made = self._made(entity, value)
+            known = MappingEntry(str(made), made.type, value)
             self._keep(known)
             self._new.append(known)
         return known.placeholder
+
+    def stand_in_for(self, entity: str, value: str) -> str:
+        """What is shown for `value`: a surrogate where its type gets one and there is one, else its placeholder."""
+        if not self.surrogates.are_made or entity == kinds.LITERAL:
+            return self.placeholder_for(entity, value)
+        known = self._by_surrogated.get(value)
+        if known is None:
+            made = self.surrogates.made(entity, value)
+            if made is None:
+                return self.placeholder_for(entity, value)
+            known = MappingEntry(made, entity, value)
+            self._keep(known)
+            self._new.append(known)
+        return known.placeholder
+
+    def stands_in(self, text: str) -> bool:
+        """Whether `text` is a placeholder or surrogate of this session, or nothing besides surrogates."""
+        return self.value_of(text) is not None or self.surrogates.cover(text)
 
     def value_of(self, written: str) -> str | None:
         """What a placeholder, as we write it, stands for; None where it is unknown."""
         entry = self._by_placeholder.get(written)
         return None if entry is None else entry.value
 
+    def meant(self, match: regex.Match[str]) -> MappingEntry | None:
+        """What a match of the grammar stands for; None where that is unknown, or may be one of two."""
+        known = [self._by_placeholder.get(str(each)) for each in self.grammar.meant(match)]
+        found = [entry for entry in known if entry is not None]
+        return found[0] if len(found) == 1 else None
+
     def known(self, text: str) -> list[Span]:
         """Where values of this session stand in `text`, exactly and as whole words.
 
-        Finds again what a model's guess missed this time. Indirect values, and those too short or too
-        common to be sure of, are left to the detector.
+        Finds again what a model's guess missed this time; of persons also the surname, and both in capitals.
+        Indirect values, and those too short or too common to be sure of, are left to the detector.
         """
-        if not self._by_word:
+        for entry in self._unsearched:
+            for value in _searched_as(entry):
+                word = _WORD.search(value)
+                if word is not None:
+                    self._searched.setdefault(word.group(), {}).setdefault(value, (word.start(), entry.type))
+        self._unsearched.clear()
+        if not self._searched:
             return []
         return [
-            Span(match.start() - offset, match.start() - offset + len(entry.value), entry.type, KNOWN)
+            Span(match.start() - offset, match.start() - offset + len(value), entity, KNOWN)
             for match in _WORD.finditer(text)
-            for offset, entry in self._by_word.get(match.group(), ())
+            if match.group() in self._searched
+            for value, (offset, entity) in self._searched[match.group()].items()
             if match.start() >= offset
-            and text.startswith(entry.value, match.start() - offset)
-            and _whole(text, match.start() - offset, match.start() - offset + len(entry.value))
+            and text.startswith(value, match.start() - offset)
+            and _whole(text, match.start() - offset, match.start() - offset + len(value))
         ]
+
+    def _made(self, entity: str, value: str) -> Parts:
+        """A placeholder that nothing has yet: a further form of a value's number, or the next number."""
+        for known in self._unlinked:
+            self._links.add(*known)
+        self._unlinked.clear()
+        return self._links.next_form(entity, value) or Parts(entity, self._highest.get(entity, 0) + 1)
 
     def _keep(self, entry: MappingEntry) -> None:
         if self._by_placeholder.setdefault(entry.placeholder, entry).value != entry.value:
             raise ValueError("one placeholder stands for two values")
-        for key in _keys(entry.type, entry.value):
-            self._by_value.setdefault(key, entry)
-        number = int(entry.placeholder.rpartition("_")[2].rstrip(">"))
-        self._highest[entry.type] = max(number, self._highest.get(entry.type, 0))
-        word = _WORD.search(entry.value)
-        if word is not None and _worth_searching(entry):
-            self._by_word.setdefault(word.group(), []).append((word.start(), entry))
+        known = parts(entry.placeholder)
+        if known is None:
+            self._keep_surrogate(entry)
+        else:
+            self._keep_placeholder(entry, known)
+        self._unsearched.append(entry)
+
+    def _keep_surrogate(self, entry: MappingEntry) -> None:
+        if entry.placeholder.startswith("<"):
+            raise ValueError("neither a placeholder nor a surrogate")
+        self.surrogates.keep(entry.type, entry.placeholder, entry.value)
+        self._by_surrogated.setdefault(entry.value, entry)
+
+    def _keep_placeholder(self, entry: MappingEntry, known: Parts) -> None:
+        self._by_value.setdefault((entry.type == kinds.LITERAL, entry.value), entry)
+        self._highest[known.type] = max(known.number, self._highest.get(known.type, 0))
+        self._unlinked.append((known, entry.value))
 
 
 KNOWN = 0.94
 """How certain a known value is where it stands again: a longer finding around it still wins."""
 
 _WORD = re.compile(r"\w+")
+_NAME_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
-def _keys(entity: str, value: str) -> tuple[tuple[str, str], ...]:
-    """Under what a value is known: exactly, and as what counts as the same."""
-    if entity == kinds.LITERAL:
-        return ((kinds.LITERAL, value),)
-    folded = " ".join(value.split())
-    written = (("", value), ("", folded))
-    return (*written, ("PERSON", folded.casefold())) if entity == "PERSON" else written
-
-
-def _asked(entity: str, value: str) -> tuple[tuple[str, str], ...]:
-    """Under what a value is looked for: a person's name in capitals is often taken for an organisation's."""
-    return _keys(entity, value) if entity == kinds.LITERAL else _keys("PERSON", value)
+def _searched_as(entry: MappingEntry) -> tuple[str, ...]:
+    """What is looked for in later texts: the value; of a person's full name also the surname, and both in capitals."""
+    if not _worth_searching(entry):
+        return ()
+    if entry.type != "PERSON":
+        return (entry.value,)
+    written = [entry.value]
+    words = _NAME_WORD.findall(entry.value)
+    if len(words) > 1 and telling(words[-1]):
+        written.append(words[-1])
+    return (*written, *(value.upper() for value in written))
 
 
 def _worth_searching(entry: MappingEntry) -> bool:

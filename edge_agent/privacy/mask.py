@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-import re
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import anyio
 import anyio.to_thread
 
-from cloud_bridge.protocol.conversation import Conversation, Message, Part, Text, ToolCall, ToolResult
+from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.masked import Masked
-from cloud_bridge.protocol.problems import InvalidRequest, Problem
-from edge_agent.privacy import documents, kinds
+from cloud_bridge.protocol.problems import Problem, Unsafe
+from edge_agent.privacy import documents, kinds, seams
 from edge_agent.privacy.detect import Detector, privacy_failed
 from edge_agent.privacy.documents import Document
-from edge_agent.privacy.finders import contacts, patterns, secrets
 from edge_agent.privacy.mapping import SessionMapping
-from edge_agent.privacy.spans import CERTAIN, Span, resolve
+from edge_agent.privacy.referred_to import plain_name, refuse_values_in_names, without_ids
+from edge_agent.privacy.restore import restore_text
+from edge_agent.privacy.second_check import SecondCheck
+from edge_agent.privacy.spans import Span, resolve
+from edge_agent.privacy.surrogates.apart import apart, stands_alone
 from edge_agent.privacy.vault import Vault
 
 INSTRUCTION = (
     "Some values in this conversation are withheld and shown as placeholders: a type and a number in angle "
-    "brackets, such as <PERSON_1>. Treat each as the value it stands for. When you need one, write it exactly "
-    "as it is shown, and never make up new ones."
+    "brackets, such as <PERSON_1>. Treat each as the value it stands for; <PERSON_1B> is the same one as <PERSON_1>, "
+    "written another way. When you need one, write it exactly as it is shown, and never make up new ones."
 )
 """For the model that gets a masked conversation."""
+
+TIMEOUT_S = 60.0
+"""How long masking may take, unless the settings say otherwise. The first text loads the models."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundEntity:
-    """One masked span: what it was found as, how certainly, and what stands in its place."""
+    """One masked span: what it was found as, how certainly, what stands in its place, and where it stood.
+
+    `start` and `end` are characters of the unmasked string at `path`, such as `messages[0].content`.
+    """
 
     type: str
     placeholder: str
     score: float
+    path: str = ""
+    start: int = 0
+    end: int = 0
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether a placeholder stands in its place, and no surrogate."""
+        return self.placeholder.startswith("<")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +77,38 @@ class _Findings:
 
 
 async def mask(
-    conversation: Conversation, *, detector: Detector, vault: Vault, session_id: str, note: bool = False
+    conversation: Conversation,
+    *,
+    detector: Detector,
+    vault: Vault,
+    session_id: str,
+    note: bool = False,
+    check: SecondCheck | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> MaskResult:
     """`conversation` with every value found in it replaced by its placeholder in the session.
 
     The placeholders are kept before this returns. `note` appends INSTRUCTION to the system message where
-    anything was masked. Raises Problem where detection or the vault fails; nothing is masked by halves.
+    anything was masked. Raises Problem where detection or the vault fails or takes longer than `timeout_s`, and
+    where `check` finds a value in what is masked; nothing is masked by halves.
     """
+    stop = threading.Event()
     try:
-        findings = await anyio.to_thread.run_sync(_find, conversation, detector)
-        async with vault.changing(session_id) as mapping:
-            result = await anyio.to_thread.run_sync(_masked_with_all_known, conversation, findings, mapping)
+        with anyio.fail_after(timeout_s):
+            # Left alone when time is up, for no thread can be stopped: what it finds until then is remembered.
+            findings = await anyio.to_thread.run_sync(_find, conversation, detector, stop, abandon_on_cancel=True)
+            async with vault.changing(session_id) as mapping:
+                result = await anyio.to_thread.run_sync(_masked_with_all_known, conversation, findings, mapping)
+                await anyio.to_thread.run_sync(_check, result.masked.conversation, mapping, check or SecondCheck())
         return replace(result, masked=replace(result.masked, conversation=_noted(result, note=note)))
     except Problem:
         raise
+    except TimeoutError as error:
+        raise _too_slow(timeout_s) from error
     except Exception as error:
         raise privacy_failed("Masking failed.") from error
+    finally:
+        stop.set()
 
 
 async def anonymize_text(
@@ -87,6 +121,8 @@ async def anonymize_text(
     try:
         spans = await anyio.to_thread.run_sync(detector.detect, text)
         async with vault.changing(session_id) as mapping:
+            mapping.surrogates.beware([text])
+            mapping.meet(text[span.start : span.end] for span in spans if span.type == "PERSON")
             settled = settle(text, spans, mapping)
             masked, found = replace_spans(text, settled, mapping)
         return masked, [
@@ -108,31 +144,52 @@ async def anonymize_text(
 
 def settle(text: str, spans: Sequence[Span], mapping: SessionMapping) -> list[Span]:
     """What to replace in `text`: what was detected, what the session knows, and what looks like a placeholder."""
-    literals = [Span(match.start(), match.end(), kinds.LITERAL, 1.0) for match in mapping.grammar.text.finditer(text)]
+    literals = [
+        Span(match.start(), match.end(), kinds.LITERAL, 1.0) for match in mapping.grammar.pattern.finditer(text)
+    ]
     known = mapping.known(text)
-    return resolve([*spans, *known, *literals], text) if known or literals else list(spans)
+    settled = resolve([*spans, *known, *literals], text) if known or literals else list(spans)
+    return apart(text, settled, mapping.surrogates)
 
 
 def replace_spans(text: str, spans: Sequence[Span], mapping: SessionMapping) -> tuple[str, list[FoundEntity]]:
-    """`text` with each of `spans` (settled: in order, not overlapping) replaced by its placeholder."""
+    """`text` with each of `spans` (settled: in order, not overlapping) replaced by its placeholder or surrogate."""
+
+    def shown(span: Span) -> str:
+        chosen = mapping.stand_in_for if stands_alone(text, span) else mapping.placeholder_for
+        return chosen(span.type, text[span.start : span.end])
+
+    masked, found = _replaced(text, spans, shown)
+    if all(entity.is_placeholder for entity in found) or restore_text(masked, mapping) == text:
+        return masked, found
+    # Beside this text a surrogate would be read as another; a placeholder never is.
+    return _replaced(text, spans, lambda span: mapping.placeholder_for(span.type, text[span.start : span.end]))
+
+
+def _replaced(text: str, spans: Sequence[Span], shown: Callable[[Span], str]) -> tuple[str, list[FoundEntity]]:
     pieces: list[str] = []
     found: list[FoundEntity] = []
     position = 0
     for span in spans:
-        placeholder = mapping.placeholder_for(span.type, text[span.start : span.end])
+        placeholder = shown(span)
         pieces += (text[position : span.start], placeholder)
         found.append(FoundEntity(span.type, placeholder, span.score))
         position = span.end
     return "".join([*pieces, text[position:]]), found
 
 
-def _find(conversation: Conversation, detector: Detector) -> _Findings:
-    _refuse_values_in_names(conversation)
+def _find(conversation: Conversation, detector: Detector, stop: threading.Event) -> _Findings:
+    refuse_values_in_names(conversation)
     findings = _Findings()
+
+    def detected(value: str) -> list[Span]:
+        if stop.is_set():
+            raise TimeoutError
+        return detector.detect(value)
 
     def text(value: str) -> str:
         if value not in findings.texts:
-            findings.texts[value] = detector.detect(value)
+            findings.texts[value] = detected(value)
         return value
 
     def document(source: str) -> str:
@@ -140,91 +197,76 @@ def _find(conversation: Conversation, detector: Detector) -> _Findings:
         if read is None:
             return text(source)
         if source not in findings.documents:
-            findings.documents[source] = (read, detector.detect(read.lines))
+            findings.documents[source] = (read, detected(read.lines))
         return source
 
     conversation.map_strings(text, document)
+    for message in conversation.messages:
+        texts = [part.text for part in message.parts if isinstance(part, Text)]
+        for value, spans in zip(texts, seams.across(texts, detected), strict=True):
+            if spans:
+                findings.texts[value] = resolve([*findings.texts[value], *spans], value)
     return findings
 
 
 def _masked_with_all_known(conversation: Conversation, findings: _Findings, mapping: SessionMapping) -> MaskResult:
     """Mask twice: what was found in a later text is known in the earlier ones only then."""
+    mapping.surrogates.beware([*findings.texts, *(read.lines for read, _ in findings.documents.values())])
+    mapping.meet(_people(findings))
     _masked(conversation, findings, mapping)
     return _masked(conversation, findings, mapping)
 
 
 def _masked(conversation: Conversation, findings: _Findings, mapping: SessionMapping) -> MaskResult:
     found: list[FoundEntity] = []
+    places = conversation.places()
 
-    def changed(value: str, spans: Sequence[Span]) -> str:
-        masked, entities = replace_spans(value, settle(value, spans, mapping), mapping)
-        found.extend(entities)
+    def changed(value: str, spans: Sequence[Span], path: str, place: Callable[[int], int]) -> str:
+        settled = settle(value, spans, mapping)
+        masked, entities = replace_spans(value, settled, mapping)
+        found.extend(
+            replace(entity, path=path, start=place(span.start), end=place(span.end - 1) + 1)
+            for span, entity in zip(settled, entities, strict=True)
+        )
         return masked
 
     def text(value: str) -> str:
-        return changed(value, findings.texts[value])
+        return changed(value, findings.texts[value], next(places), int)
 
     def document(source: str) -> str:
         if source not in findings.documents:
             return text(source)
         read, spans = findings.documents[source]
-        return read.changed(spans, changed)
+        path, touched = next(places), read.touched(spans)
+        return read.changed(spans, lambda value, inside: changed(value, inside, path, read.places(next(touched)[0])))
 
     masked = conversation.map_strings(text, document)
-    masked = _without_ids(replace(masked, messages=tuple(map(_plain_name, masked.messages))))
+    masked = without_ids(replace(masked, messages=tuple(map(plain_name, masked.messages))))
     counted = tuple(entity for entity in found if entity.type != kinds.LITERAL)
     return MaskResult(Masked(masked, dict(Counter(entity.type for entity in counted))), counted)
 
 
-# Names are referred to, so they cannot be masked. Only what a format proves counts here: a guess would refuse tools.
-_IN_NAMES = (
-    ("API_KEY", secrets.api_key, CERTAIN),
-    ("CREDIT_CARD", patterns.card_number, CERTAIN),
-    ("EMAIL_ADDRESS", patterns.email, 0.0),
-    ("IBAN_CODE", patterns.iban, CERTAIN),
-    ("IP_ADDRESS", patterns.ip_address, CERTAIN),
-    ("PHONE_NUMBER", contacts.phone_number, CERTAIN),
-    ("US_SSN", patterns.us_ssn, CERTAIN),
-)
+def _people(findings: _Findings) -> Iterator[str]:
+    shown = ((read.lines, spans) for read, spans in findings.documents.values())
+    for text, spans in (*findings.texts.items(), *shown):
+        yield from (text[span.start : span.end] for span in spans if span.type == "PERSON")
 
 
-def _refuse_values_in_names(conversation: Conversation) -> None:
-    names = " ; ".join(sorted(set(conversation.names())))
-    found = [kind for kind, find, least in _IN_NAMES if any(score >= least for _, _, score in find(names))]
-    if found:
-        raise InvalidRequest(
-            f"A name in the request's tools or schemas holds what must not leave unmasked: {', '.join(found)}.",
-            code="value_in_name",
-            hint="Names cannot be masked: give it a plain name, and put the value into a description or a message.",
-            param="tools",
-        )
+def _check(masked: Conversation, mapping: SessionMapping, check: SecondCheck) -> None:
+    check.conversation(masked, mapping.stands_in)
 
 
-def _without_ids(conversation: Conversation) -> Conversation:
-    """Calls and their results numbered afresh: a client's ids may hold anything, and only say what belongs together."""
-    numbers: dict[str, str] = {}
-
-    def numbered(part: Part) -> Part:
-        if isinstance(part, ToolCall):
-            return replace(part, id=numbers.setdefault(part.id, f"call_{len(numbers) + 1}"))
-        if isinstance(part, ToolResult):
-            return replace(part, call_id=numbers.setdefault(part.call_id, f"call_{len(numbers) + 1}"))
-        return part
-
-    messages = (replace(message, parts=tuple(map(numbered, message.parts))) for message in conversation.messages)
-    return replace(conversation, messages=tuple(messages))
-
-
-def _plain_name(message: Message) -> Message:
-    """Providers refuse brackets in a participant's name, and never send one back."""
-    if message.name is None or "<" not in message.name:
-        return message
-    return replace(message, name=re.sub(r"\W+", "_", message.name).strip("_"))
+def _too_slow(timeout_s: float) -> Unsafe:
+    return Unsafe(
+        f"Looking for what must not leave took longer than {timeout_s:g} s.",
+        code="privacy_timeout",
+        hint="Nothing was sent. Send less text at once, or raise [privacy] timeout_s in config.toml.",
+    )
 
 
 def _noted(result: MaskResult, *, note: bool) -> Conversation:
     conversation = result.masked.conversation
-    if not note or not result.found:
+    if not note or not any(entity.is_placeholder for entity in result.found):
         return conversation
     first, *rest = conversation.messages
     if first.role == "system":

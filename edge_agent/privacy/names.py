@@ -58,14 +58,21 @@ _STREET = re.compile(
     r"|crescent|highway|box|apt|suite|floor|flat|unit|rue|via|calle|rua|plaza|platz)\b|(?:stra(?:ss|ß)e|str\.|gasse|weg)\b"
 )
 _NUMBERS_FROM = dict.fromkeys(
-    ("BANK_ACCOUNT", "DRIVER_LICENSE", "GOVERNMENT_ID", "PASSPORT", "ROUTING_NUMBER", "TAX_ID", "ADDRESS"), 0.65
+    ("BANK_ACCOUNT", "DRIVER_LICENSE", "GOVERNMENT_ID", "PASSPORT", "ROUTING_NUMBER", "TAX_ID"), 0.65
 )
 """Where the model's belief in what a number is starts to count."""
 
 _SURE_IN_LOWER_CASE = 0.85
 """A name without a capital is believed from here on: the model takes odd words for names."""
 
-_TITLE = re.compile(r"(?:(?:mr|mrs|ms|mx|dr|prof|sir|dear|hi|hello|hey)\b\.?[ \t]+)+", re.IGNORECASE)
+_GREETING = re.compile(r"(?:(?:dear|hi|hello|hey)\b[ \t]+)+", re.IGNORECASE)
+_TITLE_WORDS = (
+    r"(?:mr|mrs|ms|mx|miss|messrs|madam|mme|mlle|dr|prof|professor|sir|dame|lord|lady|rev|judge|justice|herr|frau|se[nñ]or"
+    r"|se[nñ]ora|sra|sig|signora|monsieur|madame|capt|captain|col|colonel|sgt|sergeant|lt|lieutenant|gen|major|inspector)"
+)
+_TITLE = re.compile(rf"(?:{_TITLE_WORDS}\b\.?[ \t]+)+", re.IGNORECASE)
+_TITLE_BEFORE = re.compile(rf"(?:\b{_TITLE_WORDS}\.?[ \t]+)+$", re.IGNORECASE)
+_LONGEST_TITLE = 40
 _SURNAME = re.compile(r" (?:[A-Z]\. )?(?P<word>[A-Z\u00c0-\u00de][^\W\d_]+(?:[\-'][^\W\d_]{2,})?)(?!\w)")
 _POSSESSIVE = re.compile(r"['\u2019](?:s|S)?$")
 _EDGE = " \t\r\n.,;:!?\"'`*_()[]{}<>|/\\-\u2019"
@@ -90,6 +97,7 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
             cut = _cut(piece, text)
             if cut is not None and _is_name(text[cut.start : cut.end], cut):
                 yield _with_surname(cut, text)
+                yield from _title_before(cut, text)
 
 
 def _lines(span: Span, text: str) -> Iterator[Span]:
@@ -105,9 +113,10 @@ def _cut(span: Span, text: str) -> Span | None:
     start, end = span.start, span.end
     while start < end and text[start] in _EDGE:
         start += 1
-    title = _TITLE.match(text, start, end)
-    if title is not None and span.type == "PERSON":
-        start = title.end()
+    for opening in (_GREETING, _TITLE):
+        found = opening.match(text, start, end) if span.type == "PERSON" else None
+        if found is not None:
+            start = found.end()
     while (
         end > start and text[end - 1] in _EDGE and not (text[end - 1] == "." and text[end - 3 : end - 2] in {" ", "."})
     ):
@@ -116,6 +125,14 @@ def _cut(span: Span, text: str) -> Span | None:
     if possessive is not None:
         end = start + possessive.start()
     return replace(span, start=start, end=end) if end > start else None
+
+
+def _title_before(person: Span, text: str) -> Iterator[Span]:
+    """The titles right before a name: they tell the sex, and sometimes the office."""
+    before = max(0, person.start - _LONGEST_TITLE)
+    title = _TITLE_BEFORE.search(text[before : person.start]) if person.type == "PERSON" else None
+    if title is not None:
+        yield Span(before + title.start(), before + len(title.group().rstrip()) + title.start(), "TITLE", person.score)
 
 
 def _with_surname(span: Span, text: str) -> Span:
@@ -149,12 +166,17 @@ def repeated(spans: Iterable[Span], text: str) -> Iterator[Span]:
     for span in spans:
         if span.type == "PERSON":
             for word in re.findall(r"[^\W\d_]{3,}", text[span.start : span.end]):
-                if word[0].isupper() and word.lower() not in _NOT_NAMES | COMMON_WORDS:
+                if telling(word):
                     words[word] = max(span.score, words.get(word, 0.0))
     if words:
         for match in re.finditer(r"[^\W\d_]{3,}", text):
             if match.group() in words:
                 yield Span(match.start(), match.end(), "PERSON", words[match.group()])
+
+
+def telling(word: str) -> bool:
+    """Whether a word of a name is enough to know the name by: "Westgård" is, "Mark" and "May" are not."""
+    return len(word) >= 3 and word[0].isupper() and word.lower() not in _NOT_NAMES | COMMON_WORDS
 
 
 def _is_name(found: str, span: Span) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from edge_agent.privacy.spans import Span
 
@@ -18,30 +21,46 @@ _KNOWN = {**_DASHES, **_INVISIBLE, ord("\u2019"): "'", ord("\u2018"): "'"}
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """`text` with, for each of its characters, where that came from. `places` is None where nothing moved."""
+    """`text` with the way back to the text it came from.
+
+    `changes`: where one character became none or several, in order: its place in `text`, its place before, and how
+    many it became. Everywhere else one character stands for one.
+    """
 
     text: str
-    places: Sequence[int] | None = None
+    changes: Sequence[tuple[int, int, int]] = ()
 
     def original(self, spans: Iterable[Span]) -> list[Span]:
         """The same spans, in the original text's characters."""
-        if self.places is None:
+        if not self.changes:
             return list(spans)
-        places = self.places
-        return [replace(span, start=places[span.start], end=places[span.end - 1] + 1) for span in spans]
+        return [replace(span, start=self._place(span.start), end=self._place(span.end - 1) + 1) for span in spans]
+
+    def _place(self, place: int) -> int:
+        index = bisect_right(self.changes, place, key=itemgetter(0)) - 1
+        if index < 0:
+            return place
+        at, before, count = self.changes[index]
+        return before + max(0, place - at - count + 1)
 
 
 def plain(text: str) -> Plain:
     """What a person would take `text` for, character by character, with the way back."""
     if text.isascii():
         return Plain(text)
-    characters: list[str] = []
-    places: list[int] = []
-    for place, character in enumerate(text):
-        for seen in character if character.isascii() else _seen(character):
-            characters.append(seen)
-            places.append(place)
-    return Plain("".join(characters), places)
+    seen = {character: character if character.isascii() else _seen(character) for character in set(text)}
+    unlike = {character: plainer for character, plainer in seen.items() if plainer != character}
+    uneven = "".join(character for character, seen in unlike.items() if len(seen) != 1)
+    seen_as = text.translate({ord(character): plainer for character, plainer in unlike.items()}) if unlike else text
+    return Plain(seen_as, tuple(_changes(text, uneven, unlike)) if uneven else ())
+
+
+def _changes(text: str, uneven: str, unlike: Mapping[str, str]) -> Iterator[tuple[int, int, int]]:
+    moved = 0
+    for match in re.finditer(f"[{re.escape(uneven)}]", text):
+        count = len(unlike[match.group()])
+        yield match.start() + moved, match.start(), count
+        moved += count - 1
 
 
 def _seen(character: str) -> str:

@@ -1,19 +1,18 @@
 # ruff: noqa: ARG002  (Presidio calls these methods by keyword, whatever they use)
 """Presidio's analyzer, put together so that it stays local, linear and quiet.
 
-Imported only where a text is analysed: spaCy and Presidio take seconds to import.
+Imported only where a text is analysed: Presidio takes seconds to import. The models that read for names are its NLP
+engine, so that they can be at work on the next windows while the recognizers look at this one.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import warnings
-from functools import lru_cache
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import spacy
 from presidio_analyzer import (
     AnalyzerEngine,
     ContextAwareEnhancer,
@@ -22,52 +21,94 @@ from presidio_analyzer import (
     RecognizerRegistry,
     RecognizerResult,
 )
-from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, SpacyNlpEngine
+from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
 from edge_agent.privacy import kinds
-from edge_agent.privacy.ner.rampart import TYPES, Rampart
+from edge_agent.privacy.finders.hits import AFTER, BEFORE, any_word
+from edge_agent.privacy.ner.reader import Reader
+from edge_agent.privacy.own_patterns import CONTEXT_GAIN
+from edge_agent.privacy.preferences import THRESHOLD
 from edge_agent.privacy.recognizers import LANGUAGE, finding, recognizers
-
-THRESHOLD = 0.4
-CONTEXT_GAIN = 0.4
-_BEFORE, _AFTER = 60, 25  # characters in which a context word counts
-_SPACY_SCORE = 0.7
+from edge_agent.privacy.spans import Span
 
 
-class NerOnly(SpacyNlpEngine):  # type: ignore[misc]  # Presidio has no types
-    """spaCy from a folder, entities only: the parser, tagger and lemmatizer are never loaded."""
+class Reading(NlpArtifacts):  # type: ignore[misc]  # Presidio has no types
+    """What the models find in one text, perhaps still at work on it."""
 
-    def __init__(self, folder: Path) -> None:
-        labels = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION"}
-        ignored = ("CARDINAL", "DATE", "EVENT", "LANGUAGE", "LAW", "MONEY", "NORP", "ORDINAL", "PERCENT", "PRODUCT")
-        super().__init__(
-            models=[{"lang_code": LANGUAGE, "model_name": str(folder)}],
-            ner_model_configuration=NerModelConfiguration(
-                model_to_presidio_entity_mapping=labels,
-                labels_to_ignore=[*ignored, "QUANTITY", "TIME", "WORK_OF_ART"],
-                default_score=_SPACY_SCORE,
-                low_score_entity_names=[],
-            ),
-        )
+    def __init__(self, parts: Sequence[Future[list[Span]]]) -> None:
+        super().__init__([], None, [], [], None, LANGUAGE)
+        self._parts = parts
+
+    def spans(self) -> list[Span]:
+        """Waits for the models, and raises what they raised."""
+        return [span for part in self._parts for span in part.result()]
+
+    def cancel(self) -> None:
+        """Nobody waits any more: what has not begun need not."""
+        for part in self._parts:
+            part.cancel()
+
+
+class Models(NlpEngine):  # type: ignore[misc]  # Presidio has no types
+    """The models, as Presidio's NLP engine: no tagger, parser or lemmatizer is loaded."""
+
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        self._readers = readers
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "detection")
+
+    def start(self, text: str) -> Reading:
+        """Begin to read `text` on other cores."""
+        return Reading([self._pool.submit(reader.find, text) for reader in self._readers])
 
     def load(self) -> None:
-        """Load the folder's pipeline, nothing else. Raises OSError where it is not one."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a patch version's difference is announced, and harmless
-            unused = ["tok2vec", "tagger", "parser", "senter", "attribute_ruler", "lemmatizer"]
-            self.nlp = {LANGUAGE: spacy.load(self.models[0]["model_name"], exclude=unused)}
+        """They are loaded already."""
 
-    def _doc_to_nlp_artifact(self, doc: Any, language: str) -> NlpArtifacts:
-        entities, scores = self._get_updated_entities(doc.ents, self._get_scores_for_entities(doc))
-        return NlpArtifacts(
-            entities=entities,
-            tokens=doc,
-            tokens_indices=[],
-            lemmas=[],
-            nlp_engine=None,
-            language=language,
-            scores=scores,
-        )
+    def is_loaded(self) -> bool:
+        """Always."""
+        return True
+
+    def process_text(self, text: str, language: str) -> Reading:
+        """What is found in `text`, soon."""
+        return self.start(text)
+
+    def process_batch(
+        self, texts: Iterable[str], language: str, batch_size: int = 1, n_process: int = 1, **kwargs: Any
+    ) -> Iterator[tuple[str, NlpArtifacts]]:
+        """Each text with what is found in it."""
+        yield from [(text, self.start(text)) for text in texts]
+
+    def is_stopword(self, word: str, language: str) -> bool:
+        """Nobody asks: context is looked for by `NearbyWords`."""
+        return False
+
+    def is_punct(self, word: str, language: str) -> bool:
+        """As above."""
+        return False
+
+    def get_supported_entities(self) -> list[str]:
+        """What `ReadByModels` reports."""
+        return sorted(kinds.READ)
+
+    def get_supported_languages(self) -> list[str]:
+        """Presidio's name for whatever the models read."""
+        return [LANGUAGE]
+
+
+class ReadByModels(LocalRecognizer):  # type: ignore[misc]  # Presidio has no types
+    """The models' findings as a recognizer's. The last to be asked, since it waits."""
+
+    def __init__(self) -> None:
+        super().__init__(supported_entities=sorted(kinds.READ), name="models")
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def analyze(
+        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
+        """What the models found."""
+        spans = nlp_artifacts.spans() if isinstance(nlp_artifacts, Reading) else []
+        return [finding(self, span.type, span.start, span.end, span.score) for span in spans]
 
 
 class NearbyWords(ContextAwareEnhancer):  # type: ignore[misc]  # Presidio has no types
@@ -88,54 +129,39 @@ class NearbyWords(ContextAwareEnhancer):  # type: ignore[misc]  # Presidio has n
         recognizers: list[EntityRecognizer],
         context: list[str] | None = None,
     ) -> list[RecognizerResult]:
-        """The same results; those announced score higher, and those that need it and lack it score 0."""
+        """The same results; those announced score higher."""
         words = {recognizer.id: tuple(recognizer.context or ()) for recognizer in recognizers}
         lower = text.lower()
         for result in raw_results:
             announcing = words[result.recognition_metadata[RecognizerResult.RECOGNIZER_IDENTIFIER_KEY]]
-            near = lower[max(0, result.start - _BEFORE) : result.start] + " " + lower[result.end : result.end + _AFTER]
-            if announcing and _any_word(announcing).search(near):
+            near = lower[max(0, result.start - BEFORE) : result.start] + " " + lower[result.end : result.end + AFTER]
+            if announcing and any_word(announcing).search(near):
                 result.score = min(1.0, result.score + CONTEXT_GAIN)
-            elif result.entity_type in kinds.NEEDS_CONTEXT:
-                result.score = 0.0
         return raw_results
 
 
-@lru_cache(maxsize=256)
-def _any_word(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(r"(?<![^\W_])(?:" + "|".join(re.escape(word.strip().lower()) for word in words) + r")(?![^\W_])")
+class Analyzer:
+    """Presidio's engine with our recognizers and models. Blocking; safe to call from several threads."""
 
+    def __init__(self, readers: Sequence[Reader], threshold: float = THRESHOLD) -> None:
+        quiet()
+        self._models = Models(readers)
+        self._engine = AnalyzerEngine(
+            registry=RecognizerRegistry(recognizers=[*recognizers(), ReadByModels()], supported_languages=[LANGUAGE]),
+            nlp_engine=self._models,
+            supported_languages=[LANGUAGE],
+            default_score_threshold=threshold,
+            context_aware_enhancer=NearbyWords(),
+        )
 
-class RampartRecognizer(LocalRecognizer):  # type: ignore[misc]  # Presidio has no types
-    """The Rampart model as a recognizer."""
+    def start(self, text: str) -> Reading:
+        """Let the models begin with `text`."""
+        return self._models.start(text)
 
-    def __init__(self, model: Rampart) -> None:
-        self._model = model
-        super().__init__(supported_entities=sorted(set(TYPES.values())), name="rampart")
-
-    def load(self) -> None:
-        """It is loaded already."""
-
-    def analyze(
-        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
-    ) -> list[RecognizerResult]:
-        """What the model finds."""
-        return [finding(self, span.type, span.start, span.end, span.score) for span in self._model.find(text)]
-
-
-def build(spacy_folder: Path, rampart_folder: Path | None) -> AnalyzerEngine:
-    """An analyzer for English on these folders' models. Raises whatever their loaders raise."""
-    quiet()
-    registry = RecognizerRegistry(recognizers=list(recognizers()), supported_languages=[LANGUAGE])
-    if rampart_folder is not None:
-        registry.add_recognizer(RampartRecognizer(Rampart(rampart_folder)))
-    return AnalyzerEngine(
-        registry=registry,
-        nlp_engine=NerOnly(spacy_folder),
-        supported_languages=[LANGUAGE],
-        default_score_threshold=THRESHOLD,
-        context_aware_enhancer=NearbyWords(),
-    )
+    def finish(self, text: str, reading: Reading) -> tuple[Span, ...]:
+        """All findings in `text`. Raises what a recognizer or a model raises."""
+        results = self._engine.analyze(text, LANGUAGE, nlp_artifacts=reading)
+        return tuple(Span(result.start, result.end, result.entity_type, result.score) for result in results)
 
 
 class _TimeOutsRaise(logging.Handler):

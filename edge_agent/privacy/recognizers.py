@@ -1,31 +1,18 @@
 # ruff: noqa: ARG002  (Presidio calls these methods by keyword, whatever they use)
-"""Which recognizers look at a text: our own finders, and those of Presidio's that are good as they are."""
+"""Our finders as Presidio's recognizers.
+
+Presidio's own pattern recognizers are not used: these check more, know more countries, and take a fraction of the time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from presidio_analyzer import EntityRecognizer, LocalRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
-from presidio_analyzer.predefined_recognizers import (
-    CryptoRecognizer,
-    EsNieRecognizer,
-    EsNifRecognizer,
-    FiPersonalIdentityCodeRecognizer,
-    ItFiscalCodeRecognizer,
-    MacAddressRecognizer,
-    NhsRecognizer,
-    PlPeselRecognizer,
-    SpacyRecognizer,
-    UkNinoRecognizer,
-    UsBankRecognizer,
-    UsItinRecognizer,
-    UsLicenseRecognizer,
-    UsPassportRecognizer,
-)
 
-from edge_agent.privacy.finders import contacts, patterns, secrets
-from edge_agent.privacy.finders.patterns import Finder, Hit
+from edge_agent.privacy.finders import every
+from edge_agent.privacy.finders.hits import Finder, TypedFinder
 
 LANGUAGE = "en"
 
@@ -47,6 +34,23 @@ class Found(LocalRecognizer):  # type: ignore[misc]  # Presidio has no types
         return [finding(self, self.supported_entities[0], *hit) for hit in self._find(text)]
 
 
+class FoundTogether(LocalRecognizer):  # type: ignore[misc]  # Presidio has no types
+    """A finder of several types at once as a recognizer."""
+
+    def __init__(self, name: str, types: Iterable[str], find: TypedFinder) -> None:
+        self._find = find
+        super().__init__(supported_entities=sorted(types), name=name)
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def analyze(
+        self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
+        """What the finder finds."""
+        return [finding(self, entity, *hit) for entity, hit in self._find(text)]
+
+
 def finding(recognizer: EntityRecognizer, entity: str, start: int, end: int, score: float) -> RecognizerResult:
     """A finding that says who found it."""
     metadata = {
@@ -57,43 +61,8 @@ def finding(recognizer: EntityRecognizer, entity: str, start: int, end: int, sco
 
 
 def recognizers() -> Iterator[EntityRecognizer]:
-    """All that need no model of ours."""
-    yield SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"])
-    yield Found("PHONE_NUMBER", contacts.phone_number, contacts.PHONE_WORDS)
-    yield Found("EMAIL_ADDRESS", contacts.email_finder())
-    yield Found(
-        "CREDIT_CARD", patterns.card_number, ("card", "credit", "debit", "visa", "mastercard", "amex", "maestro")
-    )
-    yield Found("US_SSN", patterns.us_ssn, ("ssn", "ssns", "social security", "ss#", "social_security_number"))
-    own: tuple[tuple[str, Callable[[str], Iterator[Hit]]], ...] = (
-        ("IBAN_CODE", patterns.iban),
-        ("IP_ADDRESS", patterns.ip_address),
-        ("URL", patterns.url),
-        ("HOSTNAME", patterns.hostname),
-        ("ID_NUMBER", patterns.id_number),
-        ("DATE_OF_BIRTH", patterns.date_of_birth),
-        ("API_KEY", secrets.api_key),
-        ("PASSWORD", secrets.password),
-        ("CONNECTION_STRING", secrets.connection_string),
-    )
-    for entity, find in own:
-        yield Found(entity, find)
-    for stock in (
-        CryptoRecognizer,
-        MacAddressRecognizer,
-        UsBankRecognizer,
-        UsItinRecognizer,
-        UsLicenseRecognizer,
-        UsPassportRecognizer,
-    ):
-        yield stock(supported_language=LANGUAGE)
-    for european in (
-        EsNieRecognizer,
-        EsNifRecognizer,
-        FiPersonalIdentityCodeRecognizer,
-        ItFiscalCodeRecognizer,
-        NhsRecognizer,
-        PlPeselRecognizer,
-        UkNinoRecognizer,
-    ):
-        yield european(supported_language=LANGUAGE)
+    """All that need no model."""
+    for entity, find, context in every.finders():
+        yield Found(entity, find, context)
+    for name, types, find_typed in every.of_several_types():
+        yield FoundTogether(name, types, find_typed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 from cloud_bridge.protocol.events import (
@@ -18,23 +17,25 @@ from cloud_bridge.protocol.events import (
     TokenLogprob,
     ToolCallDelta,
 )
+from edge_agent.privacy.escaping import in_json, written_for
 from edge_agent.privacy.mapping import SessionMapping
-from edge_agent.privacy.placeholders import canonical
+from edge_agent.privacy.nesting import Nesting
 
 if TYPE_CHECKING:
     import regex
 
 
-def restore_text(text: str, mapping: SessionMapping) -> str:
-    """`text` with every known placeholder replaced by its value; unknown ones stay as they are."""
-    restored: str = mapping.grammar.text.sub(lambda match: _value(match, mapping), text)
-    return restored
+def restore_text(text: str, mapping: SessionMapping, unknown: Counter[str] | None = None) -> str:
+    """`text` with every known placeholder replaced by its value; unknown ones stay as they are, and are counted.
+
+    Where the text is a JSON document it stays one.
+    """
+    return _whole(text, _Carry(mapping, Counter() if unknown is None else unknown))
 
 
 def restore_json(document: str, mapping: SessionMapping) -> str:
     """The same for the source of a JSON document: values are escaped, so that it stays one."""
-    restored: str = mapping.grammar.json.sub(lambda match: _json_value(match, mapping), document)
-    return restored
+    return _whole(document, _Carry(mapping, Counter(), least_depth=1))
 
 
 class StreamRestorer:
@@ -45,9 +46,9 @@ class StreamRestorer:
     is that of restoring it whole.
     """
 
-    def __init__(self, mapping: SessionMapping) -> None:
+    def __init__(self, mapping: SessionMapping, unknown: Counter[str] | None = None) -> None:
         self._mapping = mapping
-        self.unknown: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter() if unknown is None else unknown
         """Placeholders that the model wrote and the session does not know, and how often."""
         self._first = _Choice(mapping, self.unknown)
         self._others: dict[int, _Choice] = {}
@@ -87,8 +88,8 @@ class _Choice:
     def __init__(self, mapping: SessionMapping, unknown: Counter[str]) -> None:
         self._mapping = mapping
         self._unknown = unknown
-        self._text = _Carry(mapping.grammar.text, self._put_back)
-        self._reasoning = _Carry(mapping.grammar.text, self._put_back)
+        self._text = _Carry(mapping, unknown)
+        self._reasoning = _Carry(mapping, unknown)
         self._calls: dict[int, _Carry] = {}
         self._logprobs: list[TokenLogprob] = []
         self._call_logprobs: dict[int, list[TokenLogprob]] = {}
@@ -129,7 +130,7 @@ class _Choice:
             yield TextDelta(text, _taken(self._logprobs))
 
     def _restored_call(self, event: ToolCallDelta) -> Iterator[ChoiceEvent]:
-        carry = self._calls.setdefault(event.index, _Carry(self._mapping.grammar.json, self._put_back_json))
+        carry = self._calls.setdefault(event.index, _Carry(self._mapping, self._unknown, least_depth=1))
         waiting = self._call_logprobs.setdefault(event.index, [])
         arguments = carry.push(event.arguments)
         waiting.extend(event.logprobs)
@@ -137,61 +138,91 @@ class _Choice:
         if arguments or logprobs or event.id is not None or event.name is not None or not event.arguments:
             yield ToolCallDelta(event.index, event.id, event.name, arguments, logprobs)
 
-    def _put_back(self, match: regex.Match[str]) -> str:
-        self._count(match)
-        return _value(match, self._mapping)
-
-    def _put_back_json(self, match: regex.Match[str]) -> str:
-        self._count(match)
-        return _json_value(match, self._mapping)
-
-    def _count(self, match: regex.Match[str]) -> None:
-        if self._mapping.value_of(canonical(match)) is None:
-            self._unknown[canonical(match)] += 1
-
 
 class _Carry:
-    """One channel's text, restored as it comes; `held` is the end that could still become a placeholder."""
+    """One channel's text, restored as it comes; `held` is the end that could still become a placeholder.
 
-    def __init__(self, pattern: regex.Pattern[str], put_back: Callable[[regex.Match[str]], str]) -> None:
-        self._pattern = pattern
-        self._put_back = put_back
-        self.held = ""
+    In a JSON string, and in one inside it, values are escaped as the string needs it; at least `least_depth` times.
+    """
+
+    def __init__(self, mapping: SessionMapping, unknown: Counter[str], *, least_depth: int = 0) -> None:
+        self._mapping = mapping
+        self._unknown = unknown
+        self._pattern = mapping.grammar.pattern
+        self._least_depth = least_depth
+        self._nesting = Nesting()
+        # Before the placeholders: what these stand for, such as a name that the user wrote, is no surrogate.
+        self._surrogates = mapping.surrogates.carry(least_depth=least_depth)
+        self._held = ""
+
+    @property
+    def held(self) -> str:
+        """What waits for more text, as the model wrote it or with its surrogates put back."""
+        return self._held + self._surrogates.held
 
     def push(self, text: str) -> str:
         """What is certain now."""
-        waiting = self.held + text
-        ready: list[str] = []
-        position = 0
-        while True:
-            match = self._pattern.search(waiting, position, partial=True)
-            if match is None:
-                self.held = ""
-                return "".join([*ready, waiting[position:]])
-            ready.append(waiting[position : match.start()])
-            if match.partial:
-                self.held = waiting[match.start() :]
-                return "".join(ready)
-            ready.append(self._put_back(match))
-            position = match.end()
+        return self._restored(self._held + self._surrogates.push(text), partial=True)
 
     def flush(self) -> str:
-        """The end that turned out to be no placeholder."""
-        left, self.held = self.held, ""
-        return left
+        """The end, since no more comes."""
+        return self._restored(self._held + self._surrogates.push("", last=True), partial=False)
+
+    def _restored(self, waiting: str, *, partial: bool) -> str:
+        ready: list[str] = []
+        self._held = ""
+        read = search = 0
+        while True:
+            match = self._next(waiting, search, partial=partial)
+            if match is None:
+                break
+            self._nesting.feed(waiting[read : match.start()])
+            ready.append(waiting[read : match.start()])
+            read = match.start()
+            if self._nesting.in_escape:
+                # What follows a backslash of the string's own begins nothing.
+                search = read + 1
+                if search > len(waiting):
+                    break
+            elif match.partial:
+                self._held = waiting[read:]
+                return "".join(ready)
+            else:
+                ready.append(self._value(match))
+                self._nesting.feed(match.group())
+                read = search = match.end()
+        self._nesting.feed(waiting[read:])
+        return "".join([*ready, waiting[read:]])
+
+    def _next(self, waiting: str, start: int, *, partial: bool) -> regex.Match[str] | None:
+        """The next placeholder, or what could still become one; the search prefers a whole one to an earlier part."""
+        match = self._pattern.search(waiting, start, partial=partial)
+        if (
+            partial
+            and match is not None
+            and not match.partial
+            and start < match.start()
+            and match.end() == len(waiting)
+        ):
+            # The inside of what could become `{{PERSON_1}}`.
+            around = self._pattern.match(waiting, match.start() - 1, partial=True)
+            return match if around is None else around
+        return match
+
+    def _value(self, match: regex.Match[str]) -> str:
+        entry = self._mapping.meant(match)
+        if entry is None:
+            self._unknown[str(self._mapping.grammar.meant(match)[0])] += 1
+            return str(match.group())
+        value = in_json(written_for(match, entry.value), max(self._least_depth, self._nesting.depth))
+        return value + str(match["possessive"] or "")
+
+
+def _whole(text: str, carry: _Carry) -> str:
+    return carry.push(text) + carry.flush()
 
 
 def _taken(logprobs: list[TokenLogprob]) -> tuple[TokenLogprob, ...]:
     taken = tuple(logprobs)
     logprobs.clear()
     return taken
-
-
-def _value(match: regex.Match[str], mapping: SessionMapping) -> str:
-    value = mapping.value_of(canonical(match))
-    return match.group() if value is None else value + (match["possessive"] or "")
-
-
-def _json_value(match: regex.Match[str], mapping: SessionMapping) -> str:
-    value = mapping.value_of(canonical(match))
-    return match.group() if value is None else json.dumps(value, ensure_ascii=False)[1:-1] + (match["possessive"] or "")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -13,6 +14,7 @@ import anyio.to_thread
 from cloud_bridge.protocol.problems import Problem
 from edge_agent.privacy.detect import privacy_failed
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
+from edge_agent.privacy.surrogates.surrogates import Surrogates
 
 
 class Kept(Protocol):
@@ -41,6 +43,18 @@ class MappingStore(Protocol):
         """Append entries to a session."""
 
 
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Which types get a surrogate in place of a placeholder, and what a session's surrogates are chosen by."""
+
+    surrogates: frozenset[str] = frozenset()
+    seed: Callable[[str], bytes] = lambda _: b""
+
+
+PLACEHOLDERS = Style()
+"""No type gets a surrogate."""
+
+
 class Vault:
     """Gives out sessions' mappings. Nothing is remembered here, so what the store forgets is forgotten.
 
@@ -48,15 +62,17 @@ class Vault:
     placeholder to two values.
     """
 
-    def __init__(self, store: MappingStore) -> None:
+    def __init__(self, store: MappingStore, style: Style = PLACEHOLDERS) -> None:
         self._store = store
+        self.style = style
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def session(self, session_id: str) -> SessionMapping:
         """The mapping as it is kept now, to read. Raises Problem where the store fails."""
         try:
             kept = await anyio.to_thread.run_sync(self._store.load, session_id)
-            return SessionMapping(MappingEntry(entry.placeholder, entry.type, entry.value) for entry in kept)
+            entries = (MappingEntry(entry.placeholder, entry.type, entry.value) for entry in kept)
+            return SessionMapping(entries, Surrogates(self.style.seed(session_id), self.style.surrogates))
         except Problem:
             raise
         except Exception as error:

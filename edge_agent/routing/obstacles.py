@@ -35,12 +35,22 @@ def cloud_obstacle(situation: Situation) -> Obstacle | None:
         return Obstacle((f"privacy:failed:{situation.privacy_problem.code}",), situation.privacy_problem)
     kept = sorted(situation.entity_types & situation.never_leave)
     if kept:
-        return Obstacle(tuple(f"privacy:never_leave:{name}" for name in kept), _never_leaves(kept))
+        return Obstacle(tuple(f"privacy:never_leave:{name}" for name in kept), never_leaves(kept))
+    if _keeps_implicit(situation):
+        return Obstacle(("privacy:implicit_identity",), _implicit_identity(situation))
     if not situation.cloud_configured:
         return Obstacle(("cloud:not_configured",), _cloud_not_configured(), lasting=True)
     if situation.cloud_refusal is not None:
         return Obstacle((f"cloud:refused:{situation.cloud_refusal.code}",), situation.cloud_refusal)
     return _money_obstacle(situation)
+
+
+def _keeps_implicit(situation: Situation) -> bool:
+    """Whoever asks for the cloud by name has decided; `auto` keeps here what masking cannot hide."""
+    policy = situation.implicit_policy
+    return situation.implicit_identity and (
+        policy == "refuse" or (policy == "local" and situation.requested_model != "cloud")
+    )
 
 
 def _money_obstacle(situation: Situation) -> Obstacle | None:
@@ -57,6 +67,28 @@ def cloud_unreachable(defer_helps: bool) -> Unavailable:
     """No provider answers, and the request may not, or cannot, be answered in another way."""
     hint = 'Try again later, or let it be queued: "edge": {"defer": "always"}.' if defer_helps else "Try again later."
     return Unavailable("No cloud provider can be reached.", code="cloud_unreachable", hint=hint, retry_after_s=30)
+
+
+def never_leaves(kept: list[str]) -> NeverLeaves:
+    """The policy keeps a type of what was found here."""
+    return NeverLeaves(
+        f"The request holds what must never leave this device: {', '.join(kept)}.",
+        code="never_leaves",
+        hint='Ask for "model": "local", take it out of the request, or change [privacy] never_leave in config.toml.',
+        param="messages",
+    )
+
+
+def _implicit_identity(situation: Situation) -> NeverLeaves:
+    """Shown where the device cannot answer, and where the policy is to refuse."""
+    anyway = 'send it with "model": "cloud"' if situation.implicit_policy == "local" else 'ask for "model": "local"'
+    return NeverLeaves(
+        "The request describes somebody who can be recognised without a name, and masking does not hide that.",
+        code="implicit_identity",
+        hint=f"Describe nobody in particular, {anyway}, or change [privacy] implicit in config.toml. "
+        "POST /edge/v1/explain shows which passages.",
+        param="messages",
+    )
 
 
 def _no_local_model() -> Problem:
@@ -80,15 +112,6 @@ def _cloud_disabled() -> Problem:
         code="cloud_disabled",
         hint='Ask for "model": "local", or set [routing] cloud = "auto" in config.toml.',
         param="model",
-    )
-
-
-def _never_leaves(kept: list[str]) -> Problem:
-    return NeverLeaves(
-        f"The request holds what must never leave this device: {', '.join(kept)}.",
-        code="never_leaves",
-        hint='Ask for "model": "local", take it out of the request, or change [privacy] never_leave in config.toml.',
-        param="messages",
     )
 
 

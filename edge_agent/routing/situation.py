@@ -15,6 +15,7 @@ from cloud_bridge.protocol.report import Intent
 
 CloudPolicy = Literal["auto", "never", "always"]
 Defer = Literal["never", "allow", "always"]
+ImplicitPolicy = Literal["warn", "local", "refuse"]
 DecidedRoute = Literal["local", "cloud", "queued", "refused"]
 
 DEFAULT_THRESHOLD = 0.5
@@ -29,10 +30,11 @@ class Situation:
     none is installed. `local_context_length` is that of the model that would run, in tokens; None: not checked.
     `prompt_tokens_estimate` must not be too high, since a longer prompt is refused or escalated by it.
     `entity_types` are the types that privacy found; while it has not looked they are empty, so look before anything
-    is sent and decide again. `privacy_problem`: looking failed, so nothing may leave. `cloud_refusal`: why no provider
-    can be asked this, now or later. `p_local_right` is the chance that the local model's answer will be right, None
-    where nobody estimated it. `threshold` is the least chance that is good enough, before and after generation;
-    `calibrated` says whether it was measured on this device.
+    is sent and decide again. `implicit_identity`: the text describes somebody without naming them, which masking does
+    not hide; `implicit_policy` says what follows from that. `privacy_problem`: looking failed, so nothing may leave.
+    `cloud_refusal`: why no provider can be asked this, now or later. `p_local_right` is the chance that the local
+    model's answer will be right, None where nobody estimated it. `threshold` is the least chance that is good enough,
+    before and after generation; `calibrated` says whether it was measured on this device.
     Money is in US dollars; `usd_per_day` 0: no limit; `cost_estimate_usd`: what escalating this request may cost.
     """
 
@@ -50,6 +52,8 @@ class Situation:
     p_local_right: float | None = None
     entity_types: frozenset[str] = frozenset()
     never_leave: frozenset[str] = frozenset()
+    implicit_identity: bool = False
+    implicit_policy: ImplicitPolicy = "local"
     privacy_problem: Problem | None = None
     cloud_refusal: Problem | None = None
     defer: Defer = "allow"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest
+from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, Unavailable
 from edge_agent.state import bodies, projection, ulid
 from edge_agent.state.database import check_integrity, connect, readable_errors
 from edge_agent.state.event import COLUMNS, Event, canonical
@@ -38,11 +38,13 @@ class Log:
         self._clock = HybridClock(lambda: int(now() * 1000))
         self._lock = threading.RLock()
         self._unwrapped: dict[str, SessionKey] = {}
+        self._is_introduced = False
         self._db = connect(path)
         try:
             with readable_errors(path):
                 migrate(self._db, path)
             self.device = self._introduce()
+            self._is_introduced = True
         except BaseException:
             self.close()
             raise
@@ -78,9 +80,30 @@ class Log:
             yield Reader(self, self._db)
 
     def erase_traces(self) -> None:
-        """Empty the write-ahead file, in which pages from before a deletion may still lie."""
+        """Empty the write-ahead file, in which pages from before a deletion may still lie.
+
+        Raises Unavailable `traces_left` where another process reads on for longer than `BUSY_TIMEOUT_S`.
+        """
         with self._lock, readable_errors(self.path):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (is_busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise Unavailable(
+                "The old key is destroyed, but a trace of it is left in the database's write-ahead file.",
+                code="traces_left",
+                hint="Another process reads the database. End it, and run the command again.",
+                retry_after_s=1,
+            )
+
+    def use_keys(self, keys: KeyRing) -> None:
+        """Go on with another master key; the database is its already."""
+        with self._lock:
+            self.keys = keys
+            self._unwrapped.clear()
+
+    def drop_key(self, key_id: str) -> None:
+        """Keep a session's key in memory no longer."""
+        with self._lock:
+            self._unwrapped.pop(key_id, None)
 
     def rebuild(self) -> None:
         """Make the views afresh from the log."""
@@ -94,11 +117,23 @@ class Log:
         with self._lock, readable_errors(self.path):
             self._db.execute(begin)
             try:
+                self._check_key()
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.rollback()
                 raise
+
+    def _check_key(self) -> None:
+        """What this process wrote under a key that another has replaced meanwhile, nobody could read."""
+        if self._is_introduced and self._written_with() != self.keys.fingerprint:
+            raise Conflict(
+                "The master key was replaced meanwhile.", code="master_key_rotated", hint="Run the command again."
+            )
+
+    def _written_with(self) -> str:
+        (fingerprint,) = self._db.execute("SELECT value FROM facts WHERE name = 'master_key'").fetchone()
+        return str(fingerprint)
 
     def _introduce(self) -> str:
         with self.reading() as tx:
@@ -114,7 +149,7 @@ class Log:
             raise Broken(
                 f"{self.path} was written with another master key.",
                 code="wrong_master_key",
-                hint=f"Put back the keys/master.key that belongs to it, or move {self.path} away to start afresh.",
+                hint=f"Put back the keys folder that belongs to it, or move {self.path} away to start afresh.",
             )
         return str(facts["device"])
 

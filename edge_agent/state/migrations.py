@@ -1,7 +1,7 @@
 """The schema, forward only. A migration is never edited once released: append the next one.
 
-`events` and `session_keys` are the truth; every other table but `facts` is a view of the log that
-`projection` can rebuild. `meta` and the views hold ids, times, counts and names of models, never text.
+`events` and `session_keys` are the truth; every other table but `facts` and the ledger's head and signatures is a view
+of the log that `projection` can rebuild. `meta` and the views hold ids, times, counts and names of models, never text.
 """
 
 from __future__ import annotations
@@ -122,7 +122,12 @@ def m002_views(db: Database) -> None:
     )
 
 
-_ALL = (m001_log, m002_views)
+def m003_ledger_signatures(db: Database) -> None:
+    """The device's signature under each entry of the ledger from now on. No view: the log cannot make them anew."""
+    db.executescript("CREATE TABLE ledger_signatures (seq INTEGER PRIMARY KEY, signature BLOB NOT NULL);")
+
+
+_ALL = (m001_log, m002_views, m003_ledger_signatures)
 
 
 def schema() -> Migrations:

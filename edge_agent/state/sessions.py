@@ -130,16 +130,23 @@ def view(log: Log, session_id: str) -> SessionView:
 def forget(log: Log, session_id: str) -> None:
     """Destroy the session's key: no body of it can be read again, here or in the copies made before upgrades.
 
-    Raises NotFound where there is no such session.
+    Raises NotFound where there is no such session, and Unavailable `traces_left` where the key is destroyed but the
+    write-ahead file still has a trace of it; the same call again removes that.
     """
     with log.transaction() as tx:
-        if tx.key_row(session_id) is None:
-            _require_session(tx, session_id)
-        tx.append("session.forgotten", session_id, sealed=False)
-        tx.db.execute("DELETE FROM session_keys WHERE session_id = ?", (session_id,))
+        key = tx.key_row(session_id)
+        known = key is not None or tx.row("SELECT 1 FROM sessions WHERE id = ?", session_id) is not None
+        if known:
+            tx.append("session.forgotten", session_id, sealed=False)
+            tx.db.execute("DELETE FROM session_keys WHERE session_id = ?", (session_id,))
+    if key is not None:
+        log.drop_key(key[0])
     log.erase_traces()
     for copy in backups(log.path):
         _forget_in_copy(copy, session_id)
+    if not known:
+        with log.reading() as reader:
+            _require_session(reader, session_id)
 
 
 def _answers(tx: Reader, session_id: str) -> dict[str, list[AnswerView]]:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cloud_bridge.protocol.envelope import Departure, Escalation
-from edge_agent.state import bodies, decisions, ledger, mappings, outbox, sessions, turns
+from edge_agent.state import bodies, clock, decisions, ledger, mappings, outbox, rekey, sessions, turns
 from edge_agent.state.database import own_home
 from edge_agent.state.decisions import ReportLike
 from edge_agent.state.event import Event
@@ -19,6 +19,7 @@ from edge_agent.state.export import Format, export
 from edge_agent.state.history import Message, walk
 from edge_agent.state.keys import KeyRing
 from edge_agent.state.ledger import LedgerEntry
+from edge_agent.state.ledger_signatures import Head
 from edge_agent.state.log import Log
 from edge_agent.state.mappings import MappingEntry, StoredMapping
 from edge_agent.state.outbox import Job, Status
@@ -119,6 +120,23 @@ class State:
         """Make all views afresh from the log."""
         self._log.rebuild()
 
+    @property
+    def key_fingerprint(self) -> str:
+        """The fingerprint of the master key that the database is written with."""
+        with self._log.reading():
+            return self._log.keys.fingerprint
+
+    def change_master_key(self, new: KeyRing) -> int:
+        """Wrap all sessions' keys by another master key, in one step. Returns how many; `new` counts from then on.
+
+        Raises Unavailable `traces_left` where the step is done, and the old wrapped keys are in the file still.
+        """
+        with self._log.transaction() as tx:
+            number = rekey.rekey(tx.db, self._log.keys, new)
+        self._log.use_keys(new)
+        self._log.erase_traces()
+        return number
+
     def recover(self) -> tuple[int, int]:
         """Mark what a dead owner left: open requests as interrupted, jobs being sent as queued and repeated.
 
@@ -126,6 +144,10 @@ class State:
         """
         with self._log.transaction() as tx:
             return turns.interrupt_open(tx), outbox.requeue_sending(tx)
+
+    def check_clock(self) -> None:
+        """Raise Unavailable code "clock_wrong" where the device's clock cannot be right: then nothing may leave."""
+        clock.check(self._log)
 
     # Turns
 
@@ -208,9 +230,16 @@ class State:
         """One entry. Raises NotFound."""
         return ledger.one(self._log, ledger_id)
 
-    def verify_ledger(self) -> int:
-        """Check the whole chain; returns its length. Raises Broken `ledger_altered`, naming the first wrong entry."""
-        return ledger.verify(self._log)
+    def verify_ledger(self, *, public_key: str | None = None, kept: Head | None = None) -> int:
+        """Check the whole chain; returns its length. Raises Broken `ledger_altered`, naming the first wrong entry.
+
+        `public_key`: the key that must have signed the newest entry; `kept`: a head that was exported earlier.
+        """
+        return ledger.verify(self._log, public_key=public_key, kept=kept)
+
+    def ledger_head(self) -> Head:
+        """The ledger as it is now in one signed line, for somebody else to keep."""
+        return ledger.head(self._log)
 
     # The outbox
 
@@ -279,6 +308,10 @@ class State:
         return outbox.drop(self._log, job_id)
 
     # Mappings: privacy's MappingStore
+
+    def surrogate_seed(self, session_id: str) -> bytes:
+        """What the session's surrogates are chosen by, which says nothing to those without the master key."""
+        return self._log.keys.seed(session_id)
 
     def load(self, session_id: str) -> list[StoredMapping]:
         """A session's placeholders and values, in the order in which they were added."""

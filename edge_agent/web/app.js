@@ -133,7 +133,9 @@ $("explain").addEventListener("click", async () => {
   try {
     const found = await (await call("/edge/v1/explain", body({ messages: [...messages, { role: "user", content: text }] }))).json();
     const route = `${found.decision.route}: ${found.decision.reasons.join(", ")}\n\n`;
-    $("bytes").textContent = route + (found.would_send ? found.would_send.body : "Nothing would leave this device.");
+    const spans = found.entities.map((e) => `${e.placeholder}  ${e.path}, ${e.start} to ${e.end}\n`).join("");
+    const sent = found.would_send ? found.would_send.body : found.problem?.message ?? "Nothing would leave this device.";
+    $("bytes").textContent = route + (spans && `${spans}\n`) + sent;
   } catch (error) { $("bytes").textContent = error.message; }
 });
 if (token) { sessionStorage.setItem("token", token); refresh(); }

@@ -2,10 +2,13 @@
 
     python -m quantize.heads intent     --data DIR --out models/heads/intent-clinc150
     python -m quantize.heads difficulty --data DIR --out models/heads/difficulty-mmlu
+    python -m quantize.heads implicit   --data DIR --out models/heads/implicit
 
-DIR holds `clinc150/data_full.json` and `routellm/mmlu/*.csv`. Each writes `head.npz` and a `manifest.json` with the
-command, the data, its licence, the seed and the figures. The encoder is the one that comes with edge-agent, and
-texts are embedded and measured by the same code as when the daemon runs. Takes minutes, nearly all of it embedding.
+DIR holds `clinc150/data_full.json` and `routellm/mmlu/*.csv`; for `implicit` also `banking77/train.csv`,
+`gsm8k/train.jsonl`, `tools/BFCL_v4_irrelevance.json` and `sentiment/*_labelled.txt`. Each writes `head.npz` and a
+`manifest.json` with the command, the data, its licence, the seed and the figures. The encoder is the one that comes
+with edge-agent, and texts are embedded and measured by the same code as when the daemon runs. Takes minutes, nearly all
+of it embedding.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from edge_agent.routing.head import ARRAYS, MANIFEST, Floats
 from edge_agent.routing.intent import energy, phrase
 from edge_agent.routing.metrics import auroc, best_cut
 from edge_agent.runtimes.encoder import Encoder
+from quantize.heads import implicit as implicit_head
 from quantize.heads import intent as intent_head
 from quantize.heads.difficulty import DIRECTIONS, RIDGE, DifficultyHead, leave_subject_out, measure, ranking_figures
 from quantize.heads.logistic import Schedule, best_temperature, fit_softmax, shift_to_share
@@ -41,13 +45,12 @@ Arrays = Mapping[str, NDArray[Any]]
 def main(arguments: list[str]) -> int:
     """Train one head."""
     parser = argparse.ArgumentParser(prog="python -m quantize.heads")
-    parser.add_argument("head", choices=["intent", "difficulty"])
+    parser.add_argument("head", choices=sorted(TRAINERS))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args(arguments)
     encoder = bundled_path(ENCODER)
-    train = train_intent if chosen.head == "intent" else train_difficulty
-    arrays, facts = train(Encoder(encoder).embed, chosen.data, chosen.out)
+    arrays, facts = TRAINERS[chosen.head](Encoder(encoder).embed, chosen.data, chosen.out)
     command = f"python -m quantize.heads {chosen.head} --data DIR --out models/heads/{chosen.out.name}"
     digest = hashlib.sha256((encoder / "model.onnx").read_bytes()).hexdigest()
     write(chosen.out, arrays, {"command": command, "encoder": {"folder": ENCODER, "sha256": digest}, **facts})
@@ -165,6 +168,9 @@ def _sure(logits: Floats, temperature: float) -> Floats:
     scaled = logits / np.float32(temperature)
     top: Floats = np.exp(scaled.max(axis=1) - energy(scaled))
     return top
+
+
+TRAINERS = {"intent": train_intent, "difficulty": train_difficulty, "implicit": implicit_head.train}
 
 
 if __name__ == "__main__":

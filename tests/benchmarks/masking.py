@@ -9,7 +9,10 @@ import tldextract
 from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
-from edge_agent.privacy.detect import RAMPART_MODEL, SPACY_MODEL, Detector
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.store import ModelStore
+from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.evaluation.stock import SPACY_MODEL
 from tests.benchmarks.figure import Figure, compared, milliseconds
 
 MESSAGE = (
@@ -22,7 +25,7 @@ MESSAGE = (
 
 def measure(models: Path, scratch: Path) -> list[Figure]:
     """A message of some 1,000 characters, new each time, and the same one again."""
-    ours = Detector(models / SPACY_MODEL, models / RAMPART_MODEL)
+    ours = Detector(ModelStore(models, Catalog.load()).path)
     # Stock Presidio would try to download the public suffix list at each e-mail address; its snapshot is as good.
     tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
     engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "en_core_web_sm"}])

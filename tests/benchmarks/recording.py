@@ -8,7 +8,7 @@ from pathlib import Path
 from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.envelope import conversation_to_json
 from cloud_bridge.protocol.report import Report
-from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from tests.benchmarks.figure import Figure, compared, milliseconds
 
@@ -19,7 +19,7 @@ def measure(models: Path, scratch: Path) -> list[Figure]:
     bare = sqlite3.connect(scratch / "bare.db", isolation_level=None)
     for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "CREATE TABLE turns (body TEXT)"):
         bare.execute(statement)
-    with State.open(scratch / "state.db", KeyRing.open(scratch)) as state:
+    with State.open(scratch / "state.db", HomeKey(scratch).open()) as state:
 
         def ours(number: int) -> None:
             request = state.accept_request(f"session-{number % 10}", conversation)

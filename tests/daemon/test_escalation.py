@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import openai
 import pytest
@@ -220,3 +221,45 @@ def test_no_value_is_in_the_home_in_the_clear(escalating: Escalating) -> None:
             content = path.read_bytes()
             for value in PLANTED.values():
                 assert value.encode() not in content, path.name
+
+
+def test_a_placeholder_that_stands_for_nothing_stays_and_is_counted(escalating: Escalating) -> None:
+    running, cloud = escalating
+    cloud.will(Answer(text="Ask <PERSON_1> or <Person 77>, not <PERSON_77>.", pieces="characters"))
+    person = PLANTED["person"]
+    answer = running.chat(f"Whom does {person} ask?", model="cloud").json()
+    assert answer["choices"][0]["message"]["content"] == f"Ask {person} or <Person 77>, not <PERSON_77>."
+    assert answer["edge"]["privacy"]["unknown_placeholders"] == 2
+    metrics = running.http.get("/metrics").text
+    counted = next(line for line in metrics.splitlines() if line.startswith("edge_placeholders_unknown_total "))
+    assert float(counted.split()[1]) >= 2
+    assert person not in metrics
+
+
+def test_every_way_to_write_a_name_is_one_person_and_comes_back_as_written(escalating: Escalating) -> None:
+    running, cloud = escalating
+    cloud.will(Answer(pieces="characters"))
+    text = f"{PLANTED['person']} called. Is LINDQVIST'S file with Mrs Lindqvist, {PLANTED['person'].upper()}?"
+    assert text_of(running.stream(text, model="cloud", edge={"session_id": "one-person"})) == text
+    sent = json.dumps(cloud.requests[-1].json)
+    assert {"<PERSON_1>", "<PERSON_1B>"} <= set(re.findall(r"<[A-Z]+_\d+[A-Z]?>", sent))
+    assert "lindqvist" not in sent.lower()
+    assert "<PERSON_2>" not in sent
+    cloud.will(Answer(text="Chère <PERSONNE_1>, &lt;PERSON_1&gt; ou **< person_1 >**"))
+    answer = running.chat("Et maintenant ?", model="cloud", edge={"session_id": "one-person"}).json()
+    person = PLANTED["person"]
+    assert answer["choices"][0]["message"]["content"] == f"Chère {person}, {person} ou **{person}**"
+
+
+def test_a_value_split_over_two_parts_of_a_message_does_not_leave_in_pieces(escalating: Escalating) -> None:
+    running, cloud = escalating
+    cloud.will(Answer(text="ok"))
+    card, mail = PLANTED["card"], PLANTED["e-mail"]
+    parts = [f"Pay with {card[:9]}", f"{card[9:]} and tell {mail[:12]}", f"{mail[12:]} of it."]
+    content = [{"type": "text", "text": part} for part in parts]
+    body = {"model": "cloud", "messages": [{"role": "user", "content": content}], "max_tokens": 24}
+    assert running.http.post("/v1/chat/completions", json=body).status_code == 200
+    sent = cloud.requests[-1].body.decode()
+    for piece in (card[:9].strip(), card[9:].strip(), mail[:12], mail[12:], "lindqvist"):
+        assert piece not in sent
+    assert_nothing_planted(cloud)

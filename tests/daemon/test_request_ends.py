@@ -14,7 +14,9 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from cloud_bridge.protocol.conversation import Conversation, Message, Text
+from cloud_bridge.protocol.envelope import Escalation
 from cloud_bridge.protocol.events import Event, OtherChoice, ReasoningDelta, Served, TextDelta
+from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import Unavailable
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.escalate import LONGEST_WAIT_S, Escalator, wait_s
@@ -24,7 +26,7 @@ from edge_agent.outbox_worker import OutboxWorker
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.vault import Vault
 from edge_agent.record import Recorder
-from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from edge_agent.turn import Request, Turn
 
@@ -101,7 +103,7 @@ def test_the_wait_grows_to_five_minutes_and_no_further(attempts: int):
 
 
 async def test_a_request_whose_client_left_has_its_decision_on_record(tmp_path: Path):
-    with State.open(tmp_path / "state.db", KeyRing.open(tmp_path)) as state:
+    with State.open(tmp_path / "state.db", HomeKey(tmp_path).open()) as state:
         recorder = Recorder(state, Feed())
         accepted = await recorder.accept(ASKED)
         await recorder.fail(accepted, "client_gone")
@@ -118,9 +120,10 @@ async def test_leaving_a_delivery_closes_the_call_at_once():
         finally:
             closed.append(True)
 
-    state: Any = SimpleNamespace(escalation=lambda _: None, load=lambda _: ())
+    asked = Escalation(Masked(ASKED.conversation, {}), "key", "s", "")
+    state: Any = SimpleNamespace(escalation=lambda _: asked, load=lambda _: (), check_clock=lambda: None)
     bridge: Any = SimpleNamespace(escalate=escalate)
-    escalator = Escalator(detector=Detector(Path("none"), None), vault=Vault(state), bridge=bridge, state=state)
+    escalator = Escalator(detector=Detector(lambda _: Path("none")), vault=Vault(state), bridge=bridge, state=state)
     delivery = escalator.deliver(SimpleNamespace(id="j", session_id="s"), None)  # type: ignore[arg-type]
     assert await anext(delivery) == SERVED
     await delivery.aclose()

@@ -43,7 +43,7 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
         ("[models]\nparallel = true", "models.parallel"),
         ('[bridge]\nmode = "remote"', "url"),
         ('[[bridge.providers]]\nname = "x"', "bridge.providers.0.base_url"),
-        ('[privacy]\nstyle = "surrogate"', "not available"),
+        ('[privacy]\nsurrogates = ["API_KEY"]', "no surrogates of API_KEY"),
         ("[server", "not valid TOML"),
     ],
 )

@@ -41,7 +41,7 @@ from edge_agent.privacy.spans import Span
 from edge_agent.privacy.vault import Vault
 from edge_agent.record import Recorder
 from edge_agent.routing.situation import Situation
-from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from edge_agent.turn import EdgeOptions, Request, Turn
 from tests.daemon.conftest import KEY, SMOL
@@ -124,7 +124,7 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         cloud = await stack.enter_async_context(RecordingUpstream())
         config = ProviderConfig("stand-in", request.param, cloud.url, "", "big", usd_per_mtok_out=1e6)
         bridge = await stack.enter_async_context(embedded_bridge([config], tmp_path / "calls.db"))
-        state = stack.enter_context(State.open(tmp_path / "state.db", KeyRing.open(tmp_path)))
+        state = stack.enter_context(State.open(tmp_path / "state.db", HomeKey(tmp_path).open()))
         yield Stage(state, bridge, cloud)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.store import ModelStore
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mapping import MappingEntry
 from edge_agent.privacy.vault import Vault
@@ -34,7 +36,7 @@ class MemoryStore:
 
 @pytest.fixture(scope="session")
 def detector(models_home: Path) -> Detector:
-    return Detector.on(lambda model_id: models_home / model_id)
+    return Detector(ModelStore(models_home, Catalog.load()).path)
 
 
 @pytest.fixture

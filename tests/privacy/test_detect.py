@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from cloud_bridge.protocol.problems import Broken
+from edge_agent.models.catalog import Catalog
+from edge_agent.models.store import ModelStore
 from edge_agent.privacy.detect import Detector, windows
 
 EXAMPLES = [
@@ -119,7 +121,7 @@ def test_text_that_comes_again_costs_next_to_nothing(models_home: Path, detector
 
 def test_several_threads_get_the_same_answer(models_home: Path, detector: Detector):
     texts = [f"Margaret Holloway called Peter Kowalski about claim {number}." for number in range(6)]
-    fresh = Detector.on(lambda model_id: models_home / model_id)
+    fresh = Detector(ModelStore(models_home, Catalog.load()).path)
     found: dict[str, object] = {}
     threads = [threading.Thread(target=lambda text=text: found.update({text: fresh.detect(text)})) for text in texts]
     for thread in threads:
@@ -131,7 +133,7 @@ def test_several_threads_get_the_same_answer(models_home: Path, detector: Detect
 
 def test_a_missing_model_is_a_problem_and_not_an_empty_answer(tmp_path: Path):
     with pytest.raises(Broken) as caught:
-        Detector(tmp_path, None).detect("Margaret Holloway")
+        Detector(lambda _: tmp_path).detect("Margaret Holloway")
     assert caught.value.code == "privacy_failed"
 
 
@@ -146,9 +148,9 @@ sys.addaudithook(refuse)
 import logging
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 from pathlib import Path
+from edge_agent.models.bundled import data_dir
 from edge_agent.privacy.detect import Detector
-models = Path(sys.argv[1])
-found = Detector.on(lambda model_id: models / model_id).detect(
+found = Detector(lambda model_id: data_dir() / "detectors" / model_id).detect(
     "Write to anna.schmidt@example.co.uk or GB29 NWBK 6016 1331 9268 19"
 )
 print("FOUND", sorted(span.type for span in found))
@@ -175,3 +177,10 @@ def test_windows_cover_everything_and_overlap(text: str):
         assert len(window) <= 3000
         end = start + len(window)
     assert end == len(text)
+
+
+@pytest.mark.parametrize("before", [0, 2_500])
+def test_a_web_token_longer_than_a_window_is_found_whole(detector: Detector, before: int):
+    token = f"eyJhbGciOiJSUzI1NiJ9.{'bXkgb3duIGNsYWltcw' * 250}.{'c2lnbmF0dXJl' * 30}"
+    text = "x " * (before // 2) + token + " is the token."
+    assert (before, before + len(token)) in {(span.start, span.end) for span in detector.detect(text)}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloud_bridge.protocol.conversation import (
@@ -183,7 +183,7 @@ async def test_the_same_value_has_the_same_placeholder_in_every_turn_and_after_a
     assert first.masked.conversation.last_user_text == "I am <PERSON_1>."
     text = "Peter Kowalski wrote to Margaret\nHolloway and MARGARET HOLLOWAY."
     second = await mask(said(Text(text)), detector=detector, vault=Vault(store), session_id="s")
-    assert second.masked.conversation.last_user_text == "<PERSON_2> wrote to <PERSON_1> and <PERSON_1>."
+    assert second.masked.conversation.last_user_text == "<PERSON_2> wrote to <PERSON_1B> and <PERSON_1C>."
     other = await mask(said(Text("I am Peter Kowalski.")), detector=detector, vault=Vault(store), session_id="other")
     assert other.masked.conversation.last_user_text == "I am <PERSON_1>."
 
@@ -245,7 +245,7 @@ async def test_a_broken_detector_sends_nothing(tmp_path: Path, models_home: Path
     with pytest.raises(Broken) as caught:
         await mask(
             said(Text(LETTER)),
-            detector=Detector(models_home / "spacy-en-core-web-sm", broken),
+            detector=Detector(lambda _: broken),
             vault=vault,
             session_id="s",
         )
@@ -292,34 +292,33 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)  # the first example compiles the grammar
 @given(
     text=TEXTS,
     marks=st.lists(
         st.tuples(st.integers(0, 60), st.integers(0, 12), st.sampled_from(["PERSON", "EMAIL_ADDRESS"]), st.floats(0, 1))
     ),
 )
+@example(text="< person 1 >< person 1 >Anna<PERSON_ Anna", marks=[(36, 5, "EMAIL_ADDRESS", 0.0)])
+@example(text="Anna\nAnna ANNA", marks=[(0, 9, "PERSON", 0.8)])
 def test_masking_then_restoring_gives_back_every_text(text: str, marks):
     spans = [Span(min(at, len(text)), min(at + size, len(text)), kind, score) for at, size, kind, score in marks]
-    exact = [span for span in resolve(spans, text) if span.type != "PERSON"]
     mapping = SessionMapping(
         [MappingEntry("<PERSON_1>", "PERSON", "Anna"), MappingEntry("<PERSON_2>", "PERSON", "Bob")]
     )
-    masked, _ = replace_spans(text, settle(text, exact, mapping), mapping)
-    spaced = " ".join(text.split())
-    restored = restore_text(masked, mapping)
-    assert restored == text or " ".join(restored.split()) == spaced
+    masked, _ = replace_spans(text, settle(text, resolve(spans, text), mapping), mapping)
+    assert restore_text(masked, mapping) == text
 
 
-@given(
-    values=st.lists(st.text(min_size=1, max_size=6), max_size=8),
-)
+@given(values=st.lists(st.text(min_size=1, max_size=6), max_size=8))
+@example(values=["Anna", "ANNA", " Anna", "Anna\n"])
 def test_different_values_never_share_and_a_reload_changes_nothing(values: list[str]):
     mapping = SessionMapping()
     given_out = {value: mapping.placeholder_for("PERSON", value) for value in values}
-    for value, placeholder in given_out.items():
-        known = mapping.value_of(placeholder)
-        assert known is not None
-        assert " ".join(known.split()).casefold() == " ".join(value.split()).casefold()
+    assert {placeholder: mapping.value_of(placeholder) for placeholder in given_out.values()} == {
+        placeholder: value for value, placeholder in given_out.items()
+    }
+    assert len(set(given_out.values())) == len(given_out)
     again = SessionMapping(mapping.new_entries)
     assert {value: again.placeholder_for("PERSON", value) for value in values} == given_out
     assert again.new_entries == ()

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.privacy.finders import contacts, patterns, secrets
+from edge_agent.privacy.finders import contacts, every, network, payment
+from edge_agent.privacy.finders.checksums import luhn, mod97
+from edge_agent.privacy.finders.hits import Finder
 from edge_agent.privacy.plain import plain
 from edge_agent.privacy.spans import Span
 
@@ -69,15 +71,13 @@ digits = st.text("0123456789", min_size=15, max_size=15)
 
 def card(prefix: str, length: int, tail: str, mark: str) -> str:
     body = (prefix + tail)[: length - 1]
-    number = next(body + check for check in "0123456789" if patterns._luhn(body + check))
+    number = next(body + check for check in "0123456789" if luhn(body + check))
     return mark.join(number[at : at + 4] for at in range(0, length, 4)) if length == 16 else number
 
 
 def iban(country: str, tail: str, *, grouped: bool) -> str:
-    body = (tail * 3)[: patterns._IBAN_LENGTH[country] - 4]
-    whole = next(
-        f"{country}{check:02}{body}" for check in range(2, 99) if patterns._mod97(f"{country}{check:02}{body}") == 1
-    )
+    body = (tail * 3)[: payment.IBAN_LENGTH[country] - 4]
+    whole = next(f"{country}{check:02}{body}" for check in range(2, 99) if mod97(f"{country}{check:02}{body}"))
     return " ".join(whole[at : at + 4] for at in range(0, len(whole), 4)) if grouped else whole
 
 
@@ -88,7 +88,7 @@ CARDS = st.builds(
     st.sampled_from(["", " ", "-"]),
 )
 IBANS = st.builds(
-    lambda c, tail, g: iban(c, tail, grouped=g), st.sampled_from(sorted(patterns._IBAN_LENGTH)), digits, st.booleans()
+    lambda c, tail, g: iban(c, tail, grouped=g), st.sampled_from(sorted(payment.IBAN_LENGTH)), digits, st.booleans()
 )
 ADDRESSES = (
     st.one_of(
@@ -121,15 +121,15 @@ EMAILS = st.builds(
 @pytest.mark.parametrize(
     ("values", "find"),
     [
-        pytest.param(CARDS, patterns.card_number, id="card"),
-        pytest.param(IBANS, patterns.iban, id="iban"),
-        pytest.param(ADDRESSES, patterns.ip_address, id="ip"),
+        pytest.param(CARDS, payment.card_number, id="card"),
+        pytest.param(IBANS, payment.iban, id="iban"),
+        pytest.param(ADDRESSES, network.ip_address, id="ip"),
         pytest.param(PHONES, contacts.phone_number, id="phone"),
         pytest.param(EMAILS, contacts.email_finder(), id="email"),
     ],
 )
-def test_found_whole_in_any_surroundings(values: st.SearchStrategy[str], find: patterns.Finder):
-    @settings(max_examples=300, deadline=None)
+def test_found_whole_in_any_surroundings(values: st.SearchStrategy[str], find: Finder):
+    @settings(max_examples=120, deadline=None)
     @given(value=values, before=st.sampled_from(BEFORE), after=st.sampled_from(AFTER))
     def check(value: str, before: str, after: str) -> None:
         text = f"Please use {before}{value}{after} for it."
@@ -144,40 +144,36 @@ def test_found_whole_in_any_surroundings(values: st.SearchStrategy[str], find: p
 
 
 @pytest.mark.parametrize(
-    ("find", "text"),
-    [
-        (patterns.card_number, "4111111111111112 and 1234567890123456789012345 and id a4111111111111111"),
-        (patterns.iban, "DE89 3704 0044 0532 0130 01 and XX00 1234 and DE8937040044053201300"),
-        (patterns.ip_address, "127.0.0.1, ::1, 0.0.0.0, 1.2.3, 1.2.3.4.5, 256.1.1.1, 12:30:45, Foo::bar, a::b"),
-        (secrets.private_key, "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"),
-        (secrets.password, "The password is required. Forgot password?"),
-        (secrets.api_key, "an api key is a secret; the token is missing; sk-ipping"),
-        (secrets.connection_string, "https://example.org:8080/path?q=a@b"),
-    ],
-)
-def test_what_only_looks_alike_is_left(find: patterns.Finder, text: str):
-    assert list(find(text)) == []
-
-
-@pytest.mark.parametrize(
     "text",
     [
-        "a" * 20_000,
-        "1 " * 10_000,
-        "a.b-" * 5_000,
+        "a" * 8_000,
+        "A" * 8_000,
+        "1 " * 2_000,
+        "123 " * 2_500,
+        "12-" * 2_500,
+        "a.b-" * 2_500,
         "-----BEGIN PRIVATE KEY-----" * 800,
         "password=" * 2_000,
-        ":" * 20_000,
+        "a=b;" * 2_500,
+        "no. 1/23, " * 2_000,
+        "card: 4111%20" * 1_500,
+        "%20a" * 2_500,
+        ":" * 8_000,
+        "@" * 8_000,
+        "curl -u " * 2_500,
+        "GB12 " * 2_000,
+        "secret token key " * 1_000,
+        "\\" * 8_000,
+        "\\n\\u2192" * 1_000,
     ],
 )
 def test_no_finder_is_slow_on_hostile_text(text: str):
-    finders = [patterns.card_number, patterns.iban, patterns.email, patterns.ip_address, patterns.us_ssn, patterns.url]
-    finders += [patterns.hostname, patterns.id_number, patterns.date_of_birth, patterns.phone_shape]
-    finders += [secrets.api_key, secrets.password, secrets.connection_string, secrets.private_key]
-    for find in finders:
+    finders = [(name, find) for name, find, _ in every.finders()]
+    finders += [(name, find) for name, _, find in every.of_several_types()]
+    for name, find in finders:
         started = time.perf_counter()
         list(find(text))
-        assert time.perf_counter() - started < 2, find.__name__
+        assert time.perf_counter() - started < 2, name
 
 
 @pytest.mark.parametrize("sign", ["@", "%40", "&#64;", "&#x40;", "&commat;", r"\u0040"])

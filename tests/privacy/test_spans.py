@@ -101,3 +101,19 @@ def test_what_is_no_json_is_no_document():
     assert read("Hello") is None
     assert read('{"a": NaN}') is None
     assert read("[" * 100_000) is None
+
+
+@given(
+    st.recursive(st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)),
+    st.booleans(),
+)
+def test_a_character_of_a_document_is_found_where_it_stands_in_the_source(value: object, plain: bool) -> None:
+    source = json.dumps(value, ensure_ascii=plain)
+    document = read(source)
+    assert document is not None
+    for scalar in document.scalars:
+        place = document.places(scalar)
+        places = [place(character) for character in range(len(scalar.text) + 1)]
+        rewritten = "".join(json.loads(f'"{source[a:b]}"') for a, b in pairwise(places))
+        assert rewritten == scalar.text
+        assert scalar.start < places[0] <= places[-1] < scalar.end

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.models.bundled import bundled_path
-from edge_agent.routing import difficulty, intent
+from edge_agent.routing import difficulty, implicit, intent
 from edge_agent.routing.difficulty import Difficulty
+from edge_agent.routing.implicit import ImplicitScorer
 from edge_agent.routing.intent import IntentClassifier
 from edge_agent.runtimes.encoder import Encoder
 
@@ -24,3 +25,8 @@ def classifier(encoder: Encoder) -> IntentClassifier:
 @pytest.fixture(scope="session")
 def judge() -> Difficulty:
     return Difficulty(bundled_path(difficulty.BUNDLED))
+
+
+@pytest.fixture(scope="session")
+def scorer(encoder: Encoder) -> ImplicitScorer:
+    return ImplicitScorer(encoder.embed, bundled_path(implicit.BUNDLED))

@@ -9,6 +9,7 @@ import pytest
 from cloud_bridge.protocol.problems import Broken, InvalidRequest, NeverLeaves, NotAllowed, Problem, Unavailable
 from cloud_bridge.protocol.report import Intent
 from edge_agent.routing.decide import HOLD_TOKENS, Decision, Situation, decide, decide_after_local
+from edge_agent.routing.situation import Defer
 
 GREETING = Intent("greeting", 0.98, out_of_scope=False)
 OPEN = Situation(
@@ -78,6 +79,8 @@ def test_without_an_encoder_the_device_tries_first() -> None:
         ({"cloud_policy": "never"}, "policy:cloud_never"),
         ({"entity_types": SECRET}, "privacy:never_leave:US_SSN"),
         ({"privacy_problem": Broken("It failed.", code="detector_failed")}, "privacy:failed:detector_failed"),
+        ({"implicit_identity": True}, "privacy:implicit_identity"),
+        ({"implicit_identity": True, "implicit_policy": "refuse"}, "privacy:implicit_identity"),
         ({"cloud_configured": False}, "cloud:not_configured"),
         ({"cloud_refusal": InvalidRequest("No.", code="unsupported_value")}, "cloud:refused:unsupported_value"),
         ({"usd_per_day": 1.0, "spent_today_usd": 1.0}, "budget:exhausted"),
@@ -98,6 +101,12 @@ def test_what_may_not_leave_is_answered_here_for_good(change: dict[str, object],
     [
         ({"cloud_policy": "never"}, NotAllowed, "cloud_disabled", "[routing] cloud"),
         ({"entity_types": SECRET}, NeverLeaves, "never_leaves", "never_leave"),
+        (
+            {"implicit_identity": True, "implicit_policy": "refuse"},
+            NeverLeaves,
+            "implicit_identity",
+            "[privacy] implicit",
+        ),
         ({"cloud_configured": False}, Unavailable, "cloud_not_configured", "[[bridge.providers]]"),
         ({"usd_per_day": 1.0, "spent_today_usd": 2.0}, NotAllowed, "budget_exhausted", "usd_per_day"),
         ({"max_cost_usd": 0.0, "cost_estimate_usd": 0.1}, NotAllowed, "max_cost_exceeded", "max_cost_usd"),
@@ -108,6 +117,26 @@ def test_the_cloud_asked_for_by_name_is_refused_where_it_may_not(
 ) -> None:
     situation = replace(OPEN, requested_model="cloud", **change)  # type: ignore[arg-type]
     assert hint in problem_of(decide(situation), kind, code).hint
+
+
+def test_who_is_described_without_a_name_goes_to_the_cloud_that_was_asked_for_by_name() -> None:
+    described = replace(OPEN, requested_model="cloud", implicit_identity=True)
+    assert decide(described).route == "cloud"
+    assert decide(replace(described, implicit_policy="warn")).route == "cloud"
+
+
+def test_who_is_described_without_a_name_is_not_sent_because_nobody_here_can_answer() -> None:
+    problem = problem_of(
+        decide(replace(OPEN, local_model=None, implicit_identity=True)), NeverLeaves, "implicit_identity"
+    )
+    assert '"model": "cloud"' in problem.hint
+    assert "/edge/v1/explain" in problem.hint
+
+
+@pytest.mark.parametrize("defer", ["never", "allow", "always"])
+def test_who_is_described_without_a_name_is_not_queued_either(defer: Defer) -> None:
+    decision = decide(replace(OPEN, implicit_identity=True, defer=defer).without_cloud())
+    assert (decision.route, decision.queue, decision.provisional) == ("local", False, False)
 
 
 def test_only_the_types_that_must_not_leave_are_named() -> None:

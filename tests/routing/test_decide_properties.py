@@ -39,6 +39,27 @@ def test_nothing_leaves_that_must_not(situation: Situation, confidence: float) -
 
 
 @given(situations, chances)
+def test_who_is_described_without_a_name_leaves_only_where_the_policy_or_the_client_says_so(
+    situation: Situation, confidence: float
+) -> None:
+    policy, asked_for = situation.implicit_policy, situation.requested_model == "cloud"
+    for decision in both(situation, confidence):
+        if situation.implicit_identity and leaves(decision):
+            assert policy == "warn" or (policy == "local" and asked_for)
+
+
+@given(situations, chances)
+def test_a_warning_alone_changes_no_decision(situation: Situation, confidence: float) -> None:
+    warned = replace(situation, implicit_policy="warn")
+    for one, other in zip(
+        both(replace(warned, implicit_identity=True), confidence),
+        both(replace(warned, implicit_identity=False), confidence),
+        strict=True,
+    ):
+        assert one.to_json() == other.to_json()
+
+
+@given(situations, chances)
 def test_nothing_is_escalated_beyond_the_budget(situation: Situation, confidence: float) -> None:
     over_limit = situation.max_cost_usd is not None and situation.cost_estimate_usd > situation.max_cost_usd
     over_day = 0 < situation.usd_per_day <= situation.spent_today_usd

@@ -13,8 +13,9 @@ import pytest
 
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.bundled import bundled_path
-from edge_agent.routing import difficulty, intent
+from edge_agent.routing import difficulty, implicit, intent
 from edge_agent.routing.difficulty import Difficulty
+from edge_agent.routing.implicit import ImplicitScorer
 from edge_agent.routing.intent import IntentClassifier
 
 Open = Callable[[Path], object]
@@ -24,9 +25,14 @@ def open_intent(folder: Path) -> object:
     return IntentClassifier(lambda texts: np.zeros((len(texts), 384), np.float32), folder)
 
 
+def open_implicit(folder: Path) -> object:
+    return ImplicitScorer(lambda texts: np.zeros((len(texts), 384), np.float32), folder)
+
+
 HEADS = [
     pytest.param(intent.BUNDLED, open_intent, id="intent"),
     pytest.param(difficulty.BUNDLED, Difficulty, id="difficulty"),
+    pytest.param(implicit.BUNDLED, open_implicit, id="implicit"),
 ]
 
 

@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 
 
 def main(home: Path) -> None:
-    with State.open(home / "state.db", KeyRing.open(home)) as state:
+    with State.open(home / "state.db", HomeKey(home).open()) as state:
         print("ready", flush=True)
         sys.stdin.readline()
         while state.count_jobs()["queued"]:

@@ -11,7 +11,7 @@ import pytest
 from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.envelope import Escalation
 from cloud_bridge.protocol.masked import Masked
-from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 
 OpenState = Callable[..., State]
@@ -28,7 +28,7 @@ def open_at(home: Path) -> Iterator[OpenState]:
     opened: list[State] = []
 
     def open_state(**options: Any) -> State:
-        state = State.open(home / "state.db", KeyRing.open(home), **options)
+        state = State.open(home / "state.db", HomeKey(home).open(), **options)
         opened.append(state)
         return state
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 
 WRITER = Path(__file__).with_name("writer.py")
@@ -37,7 +37,7 @@ def test_nothing_that_was_acknowledged_is_lost(home: Path) -> None:
     acknowledged: list[dict[str, str]] = []
     for _ in range(KILLS):
         acknowledged += run_and_kill(home, moments.uniform(0.01, 0.4))
-    with State.open(home / "state.db", KeyRing.open(home), owner=True) as state:
+    with State.open(home / "state.db", HomeKey(home).open(), owner=True) as state:
         turns = {turn.id: turn for session in state.sessions() for turn in state.session(session.id).turns}
         jobs = {job.id: job for job in state.jobs()}
         done = {ack["id"]: ack["did"] for ack in acknowledged}

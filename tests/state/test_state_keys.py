@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloud_bridge.protocol.problems import Broken
 from edge_agent.state import bodies
 from edge_agent.state.keys import KeyRing, SessionKey
+from edge_agent.state.master_key.home_key import HomeKey
 
 KEY = SessionKey(b"k" * 32)
 
@@ -42,22 +43,22 @@ def test_any_json_comes_back_lone_surrogates_included(document: dict[str, object
 
 def test_the_key_is_made_once_and_only_its_owner_reads_it(home: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        rings = list(threads.map(lambda _: KeyRing.open(home), range(16)))
+        rings = list(threads.map(lambda _: HomeKey(home).open(), range(16)))
     assert len({ring.fingerprint for ring in rings}) == 1
     path = home / "keys" / "master.key"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert [found.name for found in path.parent.iterdir()] == ["master.key"]
     path.chmod(0o644)
-    KeyRing.open(home)
+    HomeKey(home).open()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_damaged_key_is_named(home: Path) -> None:
-    KeyRing.open(home)
+    HomeKey(home).open()
     (home / "keys" / "master.key").write_bytes(b"short")
     with pytest.raises(Broken) as caught:
-        KeyRing.open(home)
+        HomeKey(home).open()
     assert caught.value.code == "master_key_damaged"
     assert "backup" in caught.value.hint
 
@@ -66,7 +67,7 @@ def test_a_missing_key_beside_a_database_is_not_replaced(home: Path) -> None:
     home.mkdir()
     (home / "state.db").write_bytes(b"something")
     with pytest.raises(Broken) as caught:
-        KeyRing.open(home)
+        HomeKey(home).open()
     assert caught.value.code == "master_key_missing"
     assert not (home / "keys").exists()
 

@@ -16,12 +16,14 @@ from cloud_bridge.protocol.problems import Broken, Conflict
 from edge_agent.state import migrations
 from edge_agent.state.database import connect
 from edge_agent.state.keys import KeyRing
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 
 
 def test_each_migration_is_recorded(state: State, home: Path) -> None:
     db = Database(str(home / "state.db"))
-    assert [migration.name for migration in migrations.schema().applied(db)] == ["m001_log", "m002_views"]
+    applied = [migration.name for migration in migrations.schema().applied(db)]
+    assert applied == ["m001_log", "m002_views", "m003_ledger_signatures"]
     db.close()
     assert migrations.backups(home / "state.db") == []  # nothing to lose yet
 
@@ -59,7 +61,7 @@ def test_a_newer_schema_is_refused_and_untouched(state: State, home: Path) -> No
         )
     db.close()
     with pytest.raises(Conflict) as caught:
-        State.open(path, KeyRing.open(home))
+        State.open(path, HomeKey(home).open())
     assert caught.value.code == "schema_newer"
     assert "m999_from_the_future" in caught.value.message
     assert "Upgrade" in caught.value.hint
@@ -67,7 +69,7 @@ def test_a_newer_schema_is_refused_and_untouched(state: State, home: Path) -> No
 
 def test_many_may_open_a_new_home_at_once(home: Path) -> None:
     def open_and_write(index: int) -> str:
-        with State.open(home / "state.db", KeyRing.open(home)) as state:
+        with State.open(home / "state.db", HomeKey(home).open()) as state:
             state.append("hello", f"s{index}", {})
             return state.device
 
@@ -82,7 +84,7 @@ def test_a_new_file_that_another_is_writing_is_waited_for(home: Path) -> None:
     other.execute("BEGIN IMMEDIATE")
     waited = threading.Timer(0.3, other.rollback)
     waited.start()
-    State.open(home / "state.db", KeyRing.open(home)).close()
+    State.open(home / "state.db", HomeKey(home).open()).close()
     waited.join()
     other.close()
 
@@ -103,12 +105,12 @@ def test_another_key_is_refused(state: State, home: Path) -> None:
     with pytest.raises(Broken) as caught:
         State.open(home / "state.db", KeyRing(b"x" * 32))
     assert caught.value.code == "wrong_master_key"
-    assert "keys/master.key" in caught.value.hint
+    assert "keys folder" in caught.value.hint
 
 
 def test_what_is_no_database_is_named(home: Path) -> None:
     home.mkdir()
-    keys = KeyRing.open(home)
+    keys = HomeKey(home).open()
     (home / "state.db").write_bytes(b"this is not a database, " * 100)
     with pytest.raises(Broken) as caught:
         State.open(home / "state.db", keys)
@@ -128,11 +130,11 @@ def test_damage_is_found_when_the_daemon_starts(state: State, home: Path, talk: 
         content[page * 4096 : page * 4096 + 200] = b"\xff" * 200
     path.write_bytes(content)
     with pytest.raises(Broken) as caught:
-        State.open(path, KeyRing.open(home), owner=True)
+        State.open(path, HomeKey(home).open(), owner=True)
     assert caught.value.code == "state_damaged"
     # The failed start holds nothing: the home can be mended and opened.
     shutil.move(path, path.with_name("broken.db"))
-    State.open(path, KeyRing.open(home), owner=True).close()
+    State.open(path, HomeKey(home).open(), owner=True).close()
 
 
 def test_what_must_survive_is_configured_to(state: State) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloud_bridge.protocol.envelope import Departure
-from cloud_bridge.protocol.problems import NotFound
+from cloud_bridge.protocol.problems import Broken, NotFound
 from edge_agent.state.mappings import StoredMapping
 from edge_agent.state.state import State
 
@@ -86,6 +86,34 @@ def test_forgetting_leaves_nothing_that_can_be_read(spoken: State, open_at: Any,
         assert state.decisions() == []
         assert state.history("s") == []
     assert spoken.verify_ledger() == 1
+
+
+def test_what_is_left_of_a_forgotten_session_opens_with_no_key_that_is_left(
+    spoken: State, open_at: Any, home: Path
+) -> None:
+    spoken.add("t", ENTRIES)
+    other = open_at()
+    other.load("s")
+    with spoken._log.reading() as tx:
+        sealed = [(event, body) for event, body in tx.scan() if event.session_id == "s" and body is not None]
+        _, wrapped = tx.key_row("s")
+    assert len(sealed) > 5
+    other.forget("s")
+    files = {path.name: path.read_bytes() for path in home.glob("state.db*")}
+    assert {"state.db", "state.db-wal", "state.db-shm"} <= files.keys()
+    for name, content in files.items():
+        assert wrapped not in content, name
+        assert all(body not in content for _, body in sealed) or name == "state.db"
+    with spoken._log.reading() as tx:
+        keys = [
+            (session_id, key_id, found)
+            for session_id, key_id, found in tx.db.execute("SELECT session_id, id, wrapped FROM session_keys")
+        ]
+    assert [session_id for session_id, _, _ in keys] == ["t"]
+    key = spoken._log.keys.unwrap(keys[0][2], keys[0][1], "t")
+    for event, body in sealed:
+        with pytest.raises(Broken):
+            key.open(body, event.bound)
 
 
 def test_forgetting_one_session_keeps_the_others(spoken: State, talk: Any) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.masked import Masked
-from edge_agent.state.keys import KeyRing
 from edge_agent.state.mappings import StoredMapping
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 
 
@@ -44,7 +44,7 @@ def write_turn(state: State, number: int) -> None:
 
 
 def main(home: Path) -> None:
-    with State.open(home / "state.db", KeyRing.open(home), owner=True) as state:
+    with State.open(home / "state.db", HomeKey(home).open(), owner=True) as state:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         number = 0

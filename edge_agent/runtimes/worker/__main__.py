@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
+from cloud_bridge import crash_dumps
 from cloud_bridge.protocol.problems import Broken, NotFound, Problem
 from edge_agent.models.locks.in_use import Hold, hold
 from edge_agent.runtimes.chat.chat_template import CHATML, ChatTemplate
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--in-use", type=Path)
     options = parser.parse_args()
     lifeline.die_with(options.parent)
+    crash_dumps.forbid()
     incoming, outgoing = _own_pipes()
     writer = FrameWriter(outgoing)
 

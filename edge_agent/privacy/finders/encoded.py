@@ -1,0 +1,71 @@
+"""Values inside encoded text: percent-encoded, as in the query of a link (RFC 3986, section 2.1), and escaped, as in
+the strings of JSON and of programs (RFC 8259, section 7), in however many layers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from urllib.parse import unquote
+
+from edge_agent.privacy.finders.hits import Finder, Hit, TypedFinder
+from edge_agent.privacy.plain import plain
+from edge_agent.privacy.spans import Span
+
+SURE = 0.7
+"""Decoded text stands alone, so only what needs no words around it counts."""
+
+
+def behind_percent(finders: Sequence[tuple[str, Finder]]) -> TypedFinder:
+    """A function that finds with their type the encoded words in which one of `finders` is sure of something, whole."""
+
+    def find(text: str) -> Iterator[tuple[str, Hit]]:
+        if "%" not in text:
+            return
+        for match in _ENCODED.finditer(text):
+            decoded = unquote(match.group().replace("+", " "))
+            for entity, finder in finders:
+                score = max((score for _, _, score in finder(decoded)), default=0.0)
+                if score >= SURE:
+                    yield entity, (*match.span(), score)
+
+    return find
+
+
+# One value of a query or part of a path: what separates those is not encoded.
+_ENCODED = re.compile(r"(?<![\w.~+\-%])[\w.~+\-!*'(),:@]{0,256}(?:%[0-9A-Fa-f]{2}[\w.~+\-!*'(),:@]{0,256}){1,64}")
+
+
+def behind_escapes(finders: Sequence[tuple[str, Finder]]) -> TypedFinder:
+    """A function that finds with their type what `finders` are sure of once the escapes are undone."""
+
+    def find(text: str) -> Iterator[tuple[str, Hit]]:
+        if "\\" not in text or _ESCAPE.search(text) is None:
+            return
+        pieces = [match.group() for match in _PIECE.finditer(text)]
+        ends = list(accumulate(map(len, pieces)))
+        seen = plain("".join(map(_unescaped, pieces)))
+        for entity, finder in finders:
+            hits = [Span(*hit[:2], entity, hit[2]) for hit in finder(seen.text) if hit[2] >= SURE]
+            for span in seen.original(hits):
+                start = ends[span.start - 1] if span.start else 0
+                yield entity, (start, ends[span.end - 1], span.score)
+
+    return find
+
+
+_ESCAPE = re.compile(r"\\{1,15}(?:u[0-9a-fA-F]{4}|[nrtbf\"/])")
+_PIECE = re.compile(_ESCAPE.pattern + r"|[\s\S]")
+_CONTROL = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+
+
+def _unescaped(piece: str) -> str:
+    """One character for each piece."""
+    if len(piece) == 1:
+        return piece
+    escape = piece.lstrip("\\")
+    if escape[0] != "u":
+        return _CONTROL.get(escape, escape)
+    character = chr(int(escape[1:], 16))
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else character  # half of a pair: no value has one

@@ -1,0 +1,1 @@
+"""Train the token classifier that finds who and what a text is about: `python -m quantize.ner`."""

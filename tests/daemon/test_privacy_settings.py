@@ -1,0 +1,37 @@
+"""Where text may go, how long masking may take and which clock is believed: as set, and told where set wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloud_bridge.protocol.problems import InvalidRequest
+from edge_agent.settings import Settings
+
+
+def test_nothing_set_means_any_region_a_minute_and_a_checked_clock(tmp_path: Path) -> None:
+    privacy = Settings.load(tmp_path, {}).privacy
+    assert (privacy.residency, privacy.timeout_s, privacy.clock) == ((), 60, "checked")
+
+
+def test_regions_in_the_environment_are_separated_by_commas(tmp_path: Path) -> None:
+    settings = Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__RESIDENCY": "eu,ch"})
+    assert settings.privacy.residency == ("eu", "ch")
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "says"),
+    [
+        ('residency = ["eu", " "]', "privacy.residency", "a region has no name"),
+        ('residency = "eu"', "privacy.residency", "tuple"),
+        ("timeout_s = 0", "privacy.timeout_s", "greater than 0"),
+        ("timeout_s = true", "privacy.timeout_s", "a number"),
+        ('clock = "ignored"', "privacy.clock", "trusted"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(tmp_path: Path, config: str, key: str, says: str) -> None:
+    (tmp_path / "config.toml").write_text(f"[privacy]\n{config}\n")
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        Settings.load(tmp_path, {})
+    assert caught.value.param == key

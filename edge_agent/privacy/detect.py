@@ -13,7 +13,7 @@ from cloud_bridge.protocol.problems import Problem, Unsafe
 from edge_agent.models.bundled import data_dir
 from edge_agent.models.locks.in_use import Hold
 from edge_agent.models.locks.place import Place
-from edge_agent.privacy import kinds, names, plain
+from edge_agent.privacy import guesses, names, plain
 from edge_agent.privacy.finders import credentials, secrets
 from edge_agent.privacy.finders.hits import Finder, Hit
 from edge_agent.privacy.ner.reader import load
@@ -194,6 +194,6 @@ def _cut(text: str, low: int, high: int) -> int:
 
 def _weighed(spans: list[Span], always: frozenset[str]) -> list[Span]:
     """Without the indirect ones, unless something direct stands in the same text, or the type counts `always`."""
-    if any(span.type in kinds.DIRECT for span in spans):
+    if any(map(guesses.is_direct, spans)):
         return spans
-    return [span for span in spans if span.type not in kinds.INDIRECT or span.type in always]
+    return [span for span in spans if guesses.counts_alone(span) or span.type in always]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from edge_agent.privacy import kinds
+from edge_agent.privacy import guesses, kinds
 from edge_agent.privacy.spans import CERTAIN, Span
 
 # Taken for a person, a place or an organisation again and again, and never one.
@@ -90,8 +90,9 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
             yield span
             continue
         if span.type not in kinds.NAMED_BY_MODEL:
-            if span.score >= _NUMBERS_FROM.get(span.type, 0.0):
-                yield _bare(span, text)
+            value = guesses.bare(span, text)
+            if value is not None and span.score >= _NUMBERS_FROM.get(span.type, 0.0) and guesses.could_be(value, text):
+                yield value
             continue
         for piece in _lines(span, text):
             cut = _cut(piece, text)
@@ -151,13 +152,6 @@ def _addressed(span: Span, text: str) -> Span:
     if any(character.isdigit() for character in found) or _STREET.search(found):
         return span
     return replace(span, type="LOCATION", score=span.score * 0.6)
-
-
-def _bare(span: Span, text: str) -> Span:
-    end = span.end
-    while end - 1 > span.start and text[end - 1] in " \t\r\n-,;:":
-        end -= 1
-    return replace(span, end=end)
 
 
 def repeated(spans: Iterable[Span], text: str) -> Iterator[Span]:

@@ -89,7 +89,9 @@ class Stage:
         detector: Any = Detector()
         self.escalator = Escalator(detector=detector, vault=Vault(state), bridge=bridge, state=state)
         self.agent = Agent(
-            considerer=SimpleNamespace(situation=self._situation, read_late=_nothing, would_have_cost=lambda _: 0.0),  # type: ignore[arg-type]
+            considerer=SimpleNamespace(  # type: ignore[arg-type]
+                situation=self._situation, read_late=_nothing, look_for_implicit=_nothing, would_have_cost=lambda _: 0.0
+            ),
             pool=SimpleNamespace(runtime=self._runtime),  # type: ignore[arg-type]
             escalator=self.escalator,
             recorder=Recorder(state, Feed()),

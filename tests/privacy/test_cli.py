@@ -53,6 +53,7 @@ def test_errors_are_one_clear_line(home: Path, tmp_path: Path):
 
 
 def test_without_the_models_it_says_which_to_pull(tmp_path: Path):
+    (tmp_path / "config.toml").write_text('privacy.models = ["edge-pii-int8", "rampart-pii-q4"]\n')
     done = check(tmp_path, "-", text="Margaret Holloway")
     assert done.returncode != 0
     assert "models pull" in done.stderr

@@ -183,7 +183,7 @@ async def test_the_same_value_has_the_same_placeholder_in_every_turn_and_after_a
     assert first.masked.conversation.last_user_text == "I am <PERSON_1>."
     text = "Peter Kowalski wrote to Margaret\nHolloway and MARGARET HOLLOWAY."
     second = await mask(said(Text(text)), detector=detector, vault=Vault(store), session_id="s")
-    assert second.masked.conversation.last_user_text == "<PERSON_2> wrote to <PERSON_1B> and <PERSON_1C>."
+    assert second.masked.conversation.last_user_text == "<PERSON_2> wrote to <PERSON_1C> and <PERSON_1B>."
     other = await mask(said(Text("I am Peter Kowalski.")), detector=detector, vault=Vault(store), session_id="other")
     assert other.masked.conversation.last_user_text == "I am <PERSON_1>."
 

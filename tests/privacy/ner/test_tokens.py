@@ -1,6 +1,8 @@
-"""What the token classifier reads, beside the pieces themselves: capitals, digits, line starts, and where words begin."""
+"""What the token classifier reads beside the pieces: capitals, digits, line starts, and where words begin."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 from hypothesis import given
@@ -45,7 +47,7 @@ def test_pieces_stand_in_order_where_they_say_whatever_the_text(tokenizer: Token
     tokens = read(text, tokenizer)
     places = list(zip(tokens.starts.tolist(), tokens.ends.tolist(), strict=True))
     assert all(0 <= start < end <= len(text) for start, end in places)
-    assert all(first[1] <= second[0] or first == second for first, second in zip(places, places[1:], strict=False))
+    assert all(first[1] <= second[0] or first == second for first, second in itertools.pairwise(places))
     assert all(0 <= kind < TOKEN_TYPES for kind in tokens.types.tolist())
 
 
@@ -56,4 +58,4 @@ def test_windows_cover_all_pieces_and_none_is_too_long(tokenizer: Tokenizer, wor
     assert ranges[0][0] == 0
     assert ranges[-1][1] == words
     assert all(end - start <= size for start, end in ranges)
-    assert all(second[0] <= first[1] for first, second in zip(ranges, ranges[1:], strict=False))
+    assert all(second[0] <= first[1] for first, second in itertools.pairwise(ranges))

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from getpass import getpass
@@ -203,10 +203,12 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def open_detector(store: ModelStore, settings: PrivacySettings) -> Detector:
-    """What looks for values, as the settings say. Raises InvalidRequest as `preferences`."""
+def open_detector(
+    store: ModelStore, settings: PrivacySettings, folder_of: Callable[[str], Path] | None = None
+) -> Detector:
+    """What looks for values, as the settings say, on the store's models. Raises InvalidRequest as `preferences`."""
     always = frozenset(settings.never_leave)
-    return Detector(store.path, settings.models, preferences=preferences(settings), always=always)
+    return Detector(folder_of or store.path, settings.models, preferences=preferences(settings), always=always)
 
 
 def preferences(settings: PrivacySettings) -> Preferences:

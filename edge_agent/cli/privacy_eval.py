@@ -46,6 +46,10 @@ def evaluate(
     stock: Annotated[
         bool, typer.Option("--stock/--no-stock", help="Run stock Presidio, too. Speeds are always beside it.")
     ] = True,
+    folds: Annotated[
+        Path | None,
+        typer.Option("--folds", metavar="DIR", help="Judge tab by DIR/fold-1 and fold-2, each on what it never saw."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure how well values are found and hidden, beside stock Presidio and published figures. Takes minutes."""
@@ -54,7 +58,7 @@ def evaluate(
     with _progress() as watch:
         from edge_agent.cli.privacy_figures import Asked, measure  # noqa: PLC0415 - loads what finds, for this command
 
-        asked = Asked(data, parts, payloads, quality or QUESTIONS, model, rounds, stock)
+        asked = Asked(data, parts, payloads, quality or QUESTIONS, model, rounds, stock, folds)
         figures = asyncio.run(measure(current_home(), os.environ, asked, watch))
     _show(figures, as_json=as_json)
     if note:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edge_agent import composition
 from edge_agent.bench.masked_answers import masked_answers
 from edge_agent.local_models import LocalModels
 from edge_agent.models.store import ModelStore
+from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.evaluation import datasets, detection, speed, wire
 from edge_agent.privacy.evaluation.figure import Figure, Watch
 from edge_agent.privacy.evaluation.memory import in_memory, with_surrogates
@@ -25,6 +26,7 @@ from edge_agent.settings import Settings
 from edge_agent.text_models import TextModels
 
 SEED = 20_260
+MODEL_FILE = "model.onnx"
 
 WAYS = {"placeholders": in_memory, "surrogates": with_surrogates}
 """Of masking, for what it costs an answer."""
@@ -32,7 +34,10 @@ WAYS = {"placeholders": in_memory, "surrogates": with_surrogates}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to measure: `parts` by name, on the data sets in `data`, with so many payloads, questions and rounds."""
+    """What to measure: `parts` by name, on the data sets in `data`, with so many payloads, questions and rounds.
+
+    `folds`: a folder with fold-1 and fold-2, models that saw one half of the judgments each; see `quantize.ner`.
+    """
 
     data: Path
     parts: tuple[str, ...]
@@ -41,6 +46,7 @@ class Asked:
     model: str | None
     rounds: int
     stock: bool
+    folds: Path | None = None
 
 
 async def measure(home: Path, environ: Mapping[str, str], asked: Asked, watch: Watch) -> list[Figure]:
@@ -72,7 +78,7 @@ class _Run:
         match part:
             case "tab":
                 judgments = datasets.judgments(data)
-                return lambda: _now(lambda: detection.judgments(judgments, self._finders(), self._watch))
+                return lambda: _now(lambda: self._judgments(judgments))
             case "presidio_research":
                 sentences = datasets.sentences(data)
                 return lambda: _now(lambda: detection.sentences(sentences, self._finders(), self._watch))
@@ -92,6 +98,26 @@ class _Run:
 
     def _finders(self) -> detection.Finders:
         return detection.Finders(self._detector.detect, self._stock if self._asked.stock else None)
+
+    def _judgments(self, rows: list[datasets.Judgment]) -> list[Figure]:
+        folds = self._asked.folds
+        if folds is None:
+            return detection.judgments(rows, self._finders(), self._watch, "TAB dev, seen in training")
+        unseen = {1: rows[len(rows) // 2 :], 2: rows[: len(rows) // 2]}
+        fold_of = {row.text: fold for fold, half in unseen.items() for row in half}
+        detectors = {fold: self._trained(folds / f"fold-{fold}") for fold in unseen}
+        finders = replace(self._finders(), ours=lambda text: detectors[fold_of[text]].detect(text))
+        return detection.judgments(rows, finders, self._watch, "TAB dev, two-fold")
+
+    def _trained(self, folder: Path) -> Detector:
+        if not (folder / MODEL_FILE).is_file():
+            raise NotFound(
+                f"{folder} holds no {MODEL_FILE}.",
+                code="fold_not_found",
+                hint=f"Train it: python -m quantize.ner --data DIR --out {folder} --fold {folder.name[-1]}",
+                param="folds",
+            )
+        return composition.open_detector(self._store, self._settings.privacy, lambda _: folder)
 
     @cached_property
     def _stock(self) -> Find:

@@ -8,14 +8,7 @@ from dataclasses import replace
 from edge_agent.privacy import kinds
 from edge_agent.privacy.spans import CERTAIN, Span
 
-_SMALL = (
-    r"(?:a|about|after|an|and|as|at|before|but|by|during|for|from|had|has|have|he|her|his|in|into|is|it|its|minus|of|on|or|she"
-    r"|that|the|their|they|to|was|were|which|who|with)"
-)
 _EDGE = " \t\r\n-,;:"
-_MARKS = r"[\s.,;:!?\"'`*|_\-]+"
-_BEFORE = re.compile(rf"(?:{_MARKS}|{_SMALL}\b)+", re.IGNORECASE)
-_AFTER = re.compile(rf"(?:{_MARKS}|\b{_SMALL})+\Z", re.IGNORECASE)
 _PHONE = re.compile(r"[+(]?[\d\s().\-/+]{4,}(?:\s*(?:x|ext\.?)\s*\d{1,6})?", re.IGNORECASE)
 _PHONE_DIGITS, _NUMBER_LENGTH = 5, 4
 
@@ -23,20 +16,14 @@ GUESSED_NUMBERS = frozenset({"ID_NUMBER"})
 """Numbers that a model takes for somebody's. One that no word announces is too often a quantity to speak for itself."""
 
 
-def bare(span: Span, text: str) -> Span | None:
-    """`span` without the punctuation and the small words that a guess took along; None where nothing is left."""
+def bare(span: Span, text: str) -> Span:
+    """`span` without the punctuation that a guess took along."""
     start, end = span.start, span.end
-    if span.type not in kinds.INDIRECT:
-        while end - 1 > start and text[end - 1] in _EDGE:
-            end -= 1
-        while start < end - 1 and text[start] in _EDGE:
-            start += 1
-        return replace(span, start=start, end=end)
-    before = _BEFORE.match(text, start, end)
-    start = before.end() if before else start
-    after = _AFTER.search(text[start:end])
-    end = start + after.start() if after else end
-    return replace(span, start=start, end=end) if end > start else None
+    while end - 1 > start and text[end - 1] in _EDGE:
+        end -= 1
+    while start < end - 1 and text[start] in _EDGE:
+        start += 1
+    return replace(span, start=start, end=end)
 
 
 def could_be(span: Span, text: str) -> bool:

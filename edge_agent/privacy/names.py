@@ -91,7 +91,7 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
             continue
         if span.type not in kinds.NAMED_BY_MODEL:
             value = guesses.bare(span, text)
-            if value is not None and span.score >= _NUMBERS_FROM.get(span.type, 0.0) and guesses.could_be(value, text):
+            if span.score >= _NUMBERS_FROM.get(span.type, 0.0) and guesses.could_be(value, text):
                 yield value
             continue
         for piece in _lines(span, text):
@@ -186,5 +186,5 @@ def _is_name(found: str, span: Span) -> bool:
         cased = any(character.isupper() for character in found) or span.score >= _SURE_IN_LOWER_CASE
         return cased and not any(character.isdigit() for character in found) and len(found) <= 80
     if entity == "ORGANIZATION":
-        return any(character.isupper() for character in found) and not (found.isupper() and len(found) <= 5)
+        return any(character.isupper() for character in found)
     return True

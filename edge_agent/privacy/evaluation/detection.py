@@ -36,15 +36,15 @@ class Finders:
     theirs: Find | None
 
 
-def judgments(rows: Sequence[Judgment], finders: Finders, watch: Watch) -> list[Figure]:
+def judgments(rows: Sequence[Judgment], finders: Finders, watch: Watch, named: str = "TAB dev") -> list[Figure]:
     """Of mentions that must be hidden, how many are; of what is hidden, how much had to be; whole, and by halves."""
     ours = _ranges(finders.ours, rows, watch, "judgments")
     theirs = None if finders.theirs is None else _ranges(finders.theirs, rows, watch, "judgments, stock Presidio")
     half = len(rows) // 2
-    figures = _of_judgments(f"TAB dev, {len(rows)} documents", slice(None), rows, ours, theirs)
+    figures = _of_judgments(f"{named}, {len(rows)} documents", slice(None), rows, ours, theirs)
     if half:
-        figures += _of_judgments("TAB dev, first half", slice(0, half), rows, ours, theirs)
-        figures += _of_judgments("TAB dev, second half", slice(half, None), rows, ours, theirs)
+        figures += _of_judgments(f"{named}, first half", slice(0, half), rows, ours, theirs)
+        figures += _of_judgments(f"{named}, second half", slice(half, None), rows, ours, theirs)
     return figures
 
 

@@ -18,6 +18,15 @@ from edge_agent.privacy.spans import Span
 OVERLAP = 32
 """Pieces that two windows share, so that no value is only ever seen cut."""
 
+SMALL_WORDS = frozenset(
+    {
+        *("a", "about", "after", "an", "and", "as", "at", "before", "but", "by", "during", "for", "from", "had", "has"),
+        *("have", "he", "her", "his", "in", "into", "is", "it", "its", "minus", "of", "on", "or", "she", "that", "the"),
+        *("their", "they", "to", "was", "were", "which", "who", "with", *",.;:!?'\"`*-_()|"),
+    }
+)
+"""No value begins or ends with one."""
+
 LEAST_CERTAIN, MOST_CERTAIN = 0.4, 0.94
 """Scores of a model's guesses: from what the finders' weakest findings have, to what never counts as certain."""
 
@@ -54,7 +63,7 @@ class TokenClassifier:
     def find(self, text: str) -> list[Span]:
         """Spans of `text` with the model's probability that they identify somebody, in reading order."""
         tokens = read(text, self._tokenizer)
-        return list(self._spans(tokens, self._probabilities(tokens))) if len(tokens) else []
+        return list(self._spans(text, tokens, self._probabilities(tokens))) if len(tokens) else []
 
     def _probabilities(self, tokens: Tokens) -> Floats:
         """Of each label for each piece: (pieces, labels); the mean where windows overlap."""
@@ -74,11 +83,11 @@ class TokenClassifier:
         logits: Floats = self._session.run(None, feed)[0][0, 1:-1]
         return logits
 
-    def _spans(self, tokens: Tokens, probabilities: Floats) -> Iterator[Span]:
+    def _spans(self, text: str, tokens: Tokens, probabilities: Floats) -> Iterator[Span]:
         """Neighbouring words of one entity as one span; a word is masked whole or not at all.
 
         A word that is likely enough begins an entity; words beside it that are less likely, but not unlikely, go
-        along: models are least sure of the edges.
+        along, though no small word at the ends: models are least sure of the edges.
         """
         firsts = np.flatnonzero(tokens.word_starts)
         words = np.add.reduceat(probabilities, firsts, axis=0)
@@ -91,7 +100,12 @@ class TokenClassifier:
         starts = tokens.starts[firsts]
         ends = tokens.ends[np.append(firsts[1:], len(tokens)) - 1]
         edges = np.flatnonzero(np.diff(np.concatenate(([False], likely, [False])).astype(np.int8))).tolist()
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            first, last = begin, end
+            while first < last and text[starts[first] : ends[first]].lower() in SMALL_WORDS:
+                first += 1
+            while last > first and text[starts[last - 1] : ends[last - 1]].lower() in SMALL_WORDS:
+                last -= 1
             if certain[first:last].any():
                 for low, high, kind in _entities(certain[first:last], kinds[first:last], begins[first:last]):
                     inside = slice(first + low, first + high)

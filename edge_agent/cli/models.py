@@ -116,7 +116,8 @@ def _pull(store: ModelStore, model_id: str) -> dict[str, Any]:
 
 def _pull_default(store: ModelStore) -> list[dict[str, Any]]:
     readers = Settings.load(current_home(), os.environ).privacy.models
-    needed = [entry.manifest.id for entry in store.list() if entry.manifest.id in readers and not entry.installed]
+    installed = {entry.manifest.id for entry in store.list() if entry.installed}
+    needed = [model for model in readers if model not in installed]
     return [_pull_llm(store), *(_pull(store, model_id) for model_id in needed)]
 
 

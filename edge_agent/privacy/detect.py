@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,8 @@ from edge_agent.models.bundled import data_dir
 from edge_agent.models.locks.in_use import Hold
 from edge_agent.models.locks.place import Place
 from edge_agent.privacy import guesses, names, plain
-from edge_agent.privacy.finders import credentials, secrets
-from edge_agent.privacy.finders.hits import Finder, Hit
+from edge_agent.privacy.finders import credentials, network, secrets
+from edge_agent.privacy.finders.hits import Finder
 from edge_agent.privacy.ner.reader import load
 from edge_agent.privacy.preferences import NO_PREFERENCES, Preferences
 from edge_agent.privacy.spans import Span, resolve, shifted
@@ -30,7 +31,7 @@ WINDOW = 3_000
 """Characters that are analysed at once. Some of Presidio's steps are quadratic; over windows all are linear."""
 
 OVERLAP = 200
-"""Characters that two windows share: longer than any value but keys, which are looked for in the whole."""
+"""Characters that two windows share. What may be longer is looked for in the whole text, too."""
 
 AHEAD = 16
 """Windows that the models may be ahead of the recognizers: enough to keep them busy, and memory bounded."""
@@ -91,7 +92,9 @@ class Detector:
         kept = wanted.not_allowed(list(names.plausible(wanted.believed(spans), seen.text)), seen.text)
         kept = wanted.believed(kept)  # a name that cannot be one may have become something else
         kept.extend(wanted.not_allowed(list(names.repeated(kept, seen.text)), seen.text))
-        found = [*_weighed(kept, self._always), *wanted.denied(seen.text)]
+        # What the user's own patterns say is no guess: nothing filters it, but the user's own `allow`.
+        own = wanted.wanted(wanted.own(seen.text), seen.text)
+        found = [*_weighed([*kept, *own], self._always), *own, *wanted.denied(seen.text)]
         return seen.original(resolve(found, seen.text))
 
     def _in_windows(self, text: str) -> Iterator[Span]:
@@ -114,8 +117,7 @@ class Detector:
     def _finished(self, analyzer: Analyzer, start: int, window: str, key: bytes, reading: Reading | None) -> list[Span]:
         spans = self._recalled(key)
         if spans is None:
-            found = analyzer.finish(window, reading or analyzer.start(window))
-            spans = (*found, *self._preferences.own(window))
+            spans = analyzer.finish(window, reading or analyzer.start(window))
             self._remember(key, window, spans)
         return shifted(spans, start)
 
@@ -141,6 +143,8 @@ class Detector:
                     folders = [self._folder_of(model) for model in self._models]
                     own = [folder for folder in folders if not folder.is_relative_to(data_dir())]
                     self._held = [Place(folder.parent, folder.name).hold() for folder in own]
+                    # Presidio imports transformers where that is there, which then tells stderr that there is no torch.
+                    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
                     from edge_agent.privacy import presidio  # noqa: PLC0415 (takes seconds)
 
                     readers = [load(folder) for folder in folders]
@@ -148,21 +152,32 @@ class Detector:
                 except Exception as error:
                     for held in self._held:
                         held.release()
-                    raise privacy_failed("The detector's models cannot be loaded.") from error
+                    raise _not_loaded(error) from error
             return self._analyzer
 
 
-def _long_key(text: str) -> Iterator[Hit]:
-    """Keys and tokens, where one may be longer than what two windows share."""
-    return secrets.issued_key(text) if max(map(len, text.split()), default=0) > OVERLAP else iter(())
+def _where_long(find: Finder) -> Finder:
+    """`find` for a text with a run of characters that is longer than what two windows share."""
+    return lambda text: find(text) if max(map(len, text.split()), default=0) > OVERLAP else iter(())
 
 
-# Of the values that have a format these may be longer than two windows share, so a window may hold a part of one.
+# These may be longer than what two windows share, so that a window holds only a part.
 _LONG: tuple[tuple[str, Finder], ...] = (
-    ("API_KEY", _long_key),
+    ("API_KEY", _where_long(secrets.api_key)),
     ("CONNECTION_STRING", credentials.connection_string),
+    ("PASSWORD", _where_long(credentials.password)),
     ("PRIVATE_KEY", secrets.private_key),
+    ("URL", _where_long(network.url)),
 )
+
+
+def _not_loaded(error: Exception) -> Unsafe:
+    """Names the model, where it is known which one is missing or bad, and what to do."""
+    if isinstance(error, Problem):
+        return Unsafe(
+            f"The detector's models cannot be loaded. {error.message}", code="privacy_failed", hint=error.hint
+        )
+    return privacy_failed("The detector's models cannot be loaded.")
 
 
 def privacy_failed(message: str) -> Unsafe:

@@ -13,9 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-# Presidio imports transformers where that is installed, which then says on stderr that there is no torch.
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-
 from presidio_analyzer import (
     AnalyzerEngine,
     ContextAwareEnhancer,

@@ -14,6 +14,8 @@ from cloud_bridge.protocol.problems import Broken
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.store import ModelStore
 from edge_agent.privacy.detect import Detector, windows
+from edge_agent.privacy.own_patterns import OwnPattern
+from edge_agent.privacy.preferences import Preferences
 
 EXAMPLES = [
     ("PERSON", "Margaret Holloway", "I spoke to {} yesterday."),
@@ -107,6 +109,27 @@ def test_a_long_text_is_covered_like_a_short_one(detector: Detector):
     values = [text[span.start : span.end] for span in found]
     assert [v for v in values if "@" in v] == [f"anna.schmidt{number}@example.org" for number in range(150)]
     assert values.count("DE89 3704 0044 0532 0130 00") == 150
+
+
+@pytest.mark.parametrize("before", ["client_secret=", "Authorization: Bearer ", "see https://drive.example.com/d/"])
+@pytest.mark.parametrize("at", [2400, 2700, 2950])
+def test_a_value_longer_than_what_windows_share_is_found_whole(detector: Detector, before: str, at: int):
+    value = "a1B2c3D4" * 150
+    text = "word " * (at // 5) + before + value + " and so on. " * 300
+    end = text.index(value) + len(value)
+    assert any(span.end >= end and span.start <= text.index(value) for span in detector.detect(text))
+
+
+def test_what_the_users_own_pattern_finds_is_no_guess(models_home: Path):
+    patterns = [
+        OwnPattern("PHONE_NUMBER", r"EXT-\d{3}", "recognizers.0"),
+        OwnPattern("ID_NUMBER", r"\b44\d\b", "recognizers.1"),
+        OwnPattern("PERSON", r"agent_\w+", "recognizers.2"),
+    ]
+    store = ModelStore(models_home, Catalog.load())
+    own = Detector(store.path, preferences=Preferences.of(patterns=patterns))
+    text = "Call EXT-123 for 441 and agent_anna."
+    assert [text[span.start : span.end] for span in own.detect(text)] == ["EXT-123", "441", "agent_anna"]
 
 
 def test_text_that_comes_again_costs_next_to_nothing(models_home: Path, detector: Detector):

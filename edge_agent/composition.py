@@ -122,10 +122,11 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         feed = Feed()
         policy = _policy(settings)
         # Its models are not looked for until the first text: without them the daemon serves, and nothing leaves.
-        detector = open_detector(store, settings.privacy)
+        wanted = preferences(settings.privacy)
+        detector = open_detector(store, settings.privacy, wanted=wanted)
         # One vault: its locks keep two requests of a session from numbering two people alike.
         vault = Vault(state, Style(settings.privacy.surrogate_types, state.surrogate_seed))
-        rules = _rules(policy, settings)
+        rules = _rules(policy, settings, wanted)
         escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state, rules=rules)
         text_models = TextModels()
         considerer = Considerer(
@@ -149,6 +150,7 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
                 detector=detector,
                 vault=vault,
                 new_id=state.new_id,
+                timeout_s=settings.privacy.timeout_s,
             ),
             outbox=outbox,
             feed=feed,
@@ -204,11 +206,19 @@ def _policy(settings: Settings) -> Policy:
 
 
 def open_detector(
-    store: ModelStore, settings: PrivacySettings, folder_of: Callable[[str], Path] | None = None
+    store: ModelStore,
+    settings: PrivacySettings,
+    folder_of: Callable[[str], Path] | None = None,
+    *,
+    wanted: Preferences | None = None,
 ) -> Detector:
-    """What looks for values, as the settings say, on the store's models. Raises InvalidRequest as `preferences`."""
+    """What looks for values, as the settings say, on the store's models. Raises InvalidRequest as `preferences`.
+
+    `wanted`: the settings' preferences, where they are made already.
+    """
+    wanted = wanted or preferences(settings)
     always = frozenset(settings.never_leave)
-    return Detector(folder_of or store.path, settings.models, preferences=preferences(settings), always=always)
+    return Detector(folder_of or store.path, settings.models, preferences=wanted, always=always)
 
 
 def preferences(settings: PrivacySettings) -> Preferences:
@@ -227,9 +237,9 @@ def preferences(settings: PrivacySettings) -> Preferences:
     )
 
 
-def _rules(policy: Policy, settings: Settings) -> Rules:
+def _rules(policy: Policy, settings: Settings, wanted: Preferences) -> Rules:
     return Rules(
-        second_check=SecondCheck(preferences(settings.privacy).wanted),
+        second_check=SecondCheck(wanted.wanted),
         never_leave=policy.never_leave,
         residency=policy.residency,
         timeout_s=settings.privacy.timeout_s,

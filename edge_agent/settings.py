@@ -249,7 +249,7 @@ class Settings(_Section):
 
 
 # All of [privacy].
-_LISTS = frozenset({"never_leave", "surrogates", "allow", "deny", "types", "not_masked", "residency"})
+_LISTS = frozenset({"never_leave", "surrogates", "allow", "deny", "types", "not_masked", "residency", "models"})
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -266,7 +266,9 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 def _structured(key: str, value: str) -> Any:
     """A list from "A,B", thresholds from "A=0.5,B=0.6"; anything else as it is."""
-    entries = [entry for entry in value.split(",") if entry]
+    entries = value.split(",")
+    if key != "residency":  # it refuses empty ones, as none would mean anywhere
+        entries = [entry for entry in entries if entry]
     if key == "thresholds":
         return {entity: threshold for entity, _, threshold in (entry.partition("=") for entry in entries)}
     return entries if key in _LISTS else value

@@ -13,7 +13,7 @@ from cloud_bridge.protocol.problems import NotFound
 from cloud_bridge.protocol.report import Intent
 from edge_agent.local_models import LocalModels
 from edge_agent.privacy.detect import Detector
-from edge_agent.privacy.mask import anonymize_text
+from edge_agent.privacy.mask import TIMEOUT_S, anonymize_text
 from edge_agent.privacy.restore import restore_text
 from edge_agent.privacy.vault import Vault
 from edge_agent.runtimes.pool import Pool
@@ -43,6 +43,7 @@ class Tasks:
         detector: Detector,
         vault: Vault,
         new_id: Callable[[], str],
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._text_models = text_models
         self._models = models
@@ -50,6 +51,7 @@ class Tasks:
         self._detector = detector
         self._vault = vault
         self._new_id = new_id
+        self._timeout_s = timeout_s
 
     async def classify(self, texts: Sequence[str], labels: Sequence[str] | None) -> list[Intent]:
         """Each text's intent, or the closest of `labels`."""
@@ -81,7 +83,7 @@ class Tasks:
     async def anonymize(self, text: str, mapping_id: str | None) -> dict[str, Any]:
         """The contract's answer; `mapping_id` continues an earlier mapping."""
         session_id = mapping_id or self._new_id()
-        masked, entities = await anonymize_text(text, self._detector, self._vault, session_id)
+        masked, entities = await anonymize_text(text, self._detector, self._vault, session_id, self._timeout_s)
         return {"text": masked, "entities": entities, "mapping_id": session_id}
 
     async def restore(self, text: str, mapping_id: str) -> str:

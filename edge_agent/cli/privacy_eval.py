@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edge_agent.privacy.evaluation.figure import Figure, Watch
 
 PARTS = ("tab", "presidio_research", "wl1", "wl3", "speed", "payloads", "quality")
+GENERATED = ("payloads", "quality")
+"""The parts that read no data set."""
 COLUMNS = ("data", "what", "ours", "stock or published", "target", "reached")
 BUSY_PERCENT = 15
 """From this use of the processor on, before anything is measured, speeds say little."""
@@ -31,8 +33,14 @@ T = TypeVar("T")
 
 def evaluate(
     data: Annotated[
-        Path, typer.Option("--data", help="A folder with tab/, presidio_research/ and llm_redactor/, or some of them.")
-    ],
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help=f"A folder with tab/, presidio_research/ and llm_redactor/, or some of them; "
+            f"{' and '.join(GENERATED)} read none.",
+        ),
+    ] = None,
     *,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help=f"One of {', '.join(PARTS)}; may be repeated.")
@@ -44,7 +52,7 @@ def evaluate(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of the speeds, of which the median counts.")] = 3,
     stock: Annotated[
-        bool, typer.Option("--stock/--no-stock", help="Run stock Presidio, too. Speeds are always beside it.")
+        bool, typer.Option("--stock/--no-stock", help="Run stock Presidio, too; speed always needs it.")
     ] = True,
     folds: Annotated[
         Path | None,
@@ -54,11 +62,12 @@ def evaluate(
 ) -> None:
     """Measure how well values are found and hidden, beside stock Presidio and published figures. Takes minutes."""
     parts = _parts(only, quality)
+    folder = _folder(data, parts)
     note = _busy_note() if "speed" in parts else None
     with _progress() as watch:
         from edge_agent.cli.privacy_figures import Asked, measure  # noqa: PLC0415 - loads what finds, for this command
 
-        asked = Asked(data, parts, payloads, quality or QUESTIONS, model, rounds, stock, folds)
+        asked = Asked(folder, parts, payloads, quality or QUESTIONS, model, rounds, stock, folds)
         figures = asyncio.run(measure(current_home(), os.environ, asked, watch))
     _show(figures, as_json=as_json)
     if note:
@@ -87,6 +96,19 @@ def _parts(only: Sequence[str] | None, quality: int) -> tuple[str, ...]:
     if only:
         return tuple(part for part in PARTS if part in only)
     return PARTS if quality else tuple(part for part in PARTS if part != "quality")
+
+
+def _folder(data: Path | None, parts: Sequence[str]) -> Path:
+    """Where the data sets are; anywhere, where no part reads one."""
+    reading = [part for part in parts if part not in GENERATED]
+    if data is None and reading:
+        raise InvalidRequest(
+            f"There are no data for {', '.join(reading)}.",
+            code="data_not_given",
+            hint=f"Give --data the folder that holds them; only {' and '.join(GENERATED)} need none.",
+            param="data",
+        )
+    return data or Path()
 
 
 def _show(figures: Sequence[Figure], *, as_json: bool) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from cloud_bridge.protocol.problems import NotFound
+from cloud_bridge.protocol.problems import InvalidRequest, NotFound
 from edge_agent import composition
 from edge_agent.bench.masked_answers import masked_answers
 from edge_agent.local_models import LocalModels
 from edge_agent.models.store import ModelStore
-from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.detect import MODEL, Detector
 from edge_agent.privacy.evaluation import datasets, detection, speed, wire
 from edge_agent.privacy.evaluation.figure import Figure, Watch
 from edge_agent.privacy.evaluation.memory import in_memory, with_surrogates
@@ -117,7 +117,17 @@ class _Run:
                 hint=f"Train it: python -m quantize.ner --data DIR --out {folder} --fold {folder.name[-1]}",
                 param="folds",
             )
-        return composition.open_detector(self._store, self._settings.privacy, lambda _: folder)
+        settings = self._settings.privacy
+        if MODEL not in settings.models:
+            raise InvalidRequest(
+                f"[privacy] models does not name {MODEL}, of which the folds are.",
+                code="fold_not_read",
+                hint=f"Add {MODEL} to [privacy] models, or leave --folds out.",
+                param="folds",
+            )
+        return composition.open_detector(
+            self._store, settings, lambda model: folder if model == MODEL else self._store.path(model)
+        )
 
     @cached_property
     def _stock(self) -> Find:

@@ -73,21 +73,24 @@ class Detector:
         """Load everything. Raises Broken where a model's files are bad."""
         self.detect("Warm up.")
 
-    def detect(self, text: str) -> list[Span]:
-        """Non-overlapping spans of `text`, in reading order. Raises Problem on any failure, never returns half."""
+    def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
+        """Non-overlapping spans of `text`, in reading order. Raises Problem on any failure, never returns half.
+
+        Also where `stop` is set on the way, before the next window.
+        """
         try:
-            return self._detect(text)
+            return self._detect(text, stop or threading.Event())
         except Problem:
             raise
         except Exception as error:
             raise privacy_failed("The detector failed.") from error
 
-    def _detect(self, text: str) -> list[Span]:
+    def _detect(self, text: str, stop: threading.Event) -> list[Span]:
         if not text or text.isspace():
             return []
         seen = plain.plain(text)
         spans = [Span(*hit[:2], entity, hit[2]) for entity, find in _LONG for hit in find(seen.text)]
-        spans.extend(self._in_windows(seen.text))
+        spans.extend(self._in_windows(seen.text, stop))
         wanted = self._preferences
         kept = wanted.not_allowed(list(names.plausible(wanted.believed(spans), seen.text)), seen.text)
         kept = wanted.believed(kept)  # a name that cannot be one may have become something else
@@ -97,17 +100,19 @@ class Detector:
         found = [*_weighed([*kept, *own], self._always), *own, *wanted.denied(seen.text)]
         return seen.original(resolve(found, seen.text))
 
-    def _in_windows(self, text: str) -> Iterator[Span]:
+    def _in_windows(self, text: str, stop: threading.Event) -> Iterator[Span]:
         """What stands in each window, remembered or new. The models are some windows ahead of the recognizers."""
         analyzer = self._loaded()
         ahead: deque[tuple[int, str, bytes, Reading | None]] = deque()
         try:
             for start, window in windows(text):
+                _go_on(stop)
                 key = hashlib.blake2b(window.encode("utf-8", "surrogatepass"), digest_size=16).digest()
                 ahead.append((start, window, key, None if self._recalled(key) is not None else analyzer.start(window)))
                 if len(ahead) > AHEAD:
                     yield from self._finished(analyzer, *ahead.popleft())
             while ahead:
+                _go_on(stop)
                 yield from self._finished(analyzer, *ahead.popleft())
         finally:
             for _, _, _, reading in ahead:
@@ -154,6 +159,11 @@ class Detector:
                         held.release()
                     raise _not_loaded(error) from error
             return self._analyzer
+
+
+def _go_on(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise TimeoutError
 
 
 def _where_long(find: Finder) -> Finder:

@@ -16,6 +16,10 @@ GUESSED_NUMBERS = frozenset({"ID_NUMBER"})
 """Numbers that a model takes for somebody's. One that no word announces is too often a quantity to speak for itself."""
 
 
+_AT_MOST = 0.45
+"""What a guessed number scores: whatever else says what it is knows better."""
+
+
 def bare(span: Span, text: str) -> Span:
     """`span` without the punctuation that a guess took along."""
     start, end = span.start, span.end
@@ -23,7 +27,8 @@ def bare(span: Span, text: str) -> Span:
         end -= 1
     while start < end - 1 and text[start] in _EDGE:
         start += 1
-    return replace(span, start=start, end=end)
+    score = min(span.score, _AT_MOST) if span.type in GUESSED_NUMBERS and span.score < CERTAIN else span.score
+    return replace(span, start=start, end=end, score=score)
 
 
 def could_be(span: Span, text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class SessionMapping:
         self._highest: dict[str, int] = {}
         # Both are brought up to date when they are asked: a text that came before asks for neither's whole.
         self._links, self._unlinked = Links(), list[tuple[Parts, str]]()
-        self._searched, self._unsearched = dict[str, dict[str, tuple[int, str]]](), list[MappingEntry]()
+        self._searched, self._unsearched = dict[str, dict[tuple[int, int], dict[str, str]]](), list[MappingEntry]()
         self._new: list[MappingEntry] = []
         for entry in entries:
             self._keep(entry)
@@ -128,19 +128,19 @@ class SessionMapping:
             for value in _searched_as(entry):
                 word = _WORD.search(value)
                 if word is not None:
-                    self._searched.setdefault(word.group(), {}).setdefault(value, (word.start(), entry.type))
+                    # By where the value begins and how long it is: thousands of numbers may begin with the same word.
+                    shapes = self._searched.setdefault(word.group(), {})
+                    shapes.setdefault((word.start(), len(value)), {}).setdefault(value, entry.type)
         self._unsearched.clear()
-        if not self._searched:
-            return []
-        return [
-            Span(match.start() - offset, match.start() - offset + len(value), entity, KNOWN)
-            for match in _WORD.finditer(text)
-            if match.group() in self._searched
-            for value, (offset, entity) in self._searched[match.group()].items()
-            if match.start() >= offset
-            and text.startswith(value, match.start() - offset)
-            and _whole(text, match.start() - offset, match.start() - offset + len(value))
-        ]
+        return list(self._known(text)) if self._searched else []
+
+    def _known(self, text: str) -> Iterator[Span]:
+        for match in _WORD.finditer(text):
+            for (offset, length), values in self._searched.get(match.group(), {}).items():
+                start, end = match.start() - offset, match.start() - offset + length
+                entity = values.get(text[start:end]) if start >= 0 else None
+                if entity is not None and _whole(text, start, end):
+                    yield Span(start, end, entity, KNOWN)
 
     def _made(self, entity: str, value: str) -> Parts:
         """A placeholder that nothing has yet: a further form of a value's number, or the next number."""

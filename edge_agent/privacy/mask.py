@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -92,15 +93,56 @@ async def mask(
     anything was masked. Raises Problem where detection or the vault fails or takes longer than `timeout_s`, and
     where `check` finds a value in what is masked; nothing is masked by halves.
     """
+    check = check or SecondCheck()
+    async with _in_time(timeout_s) as stop:
+        await anyio.to_thread.run_sync(refuse_values_in_names, conversation, check, abandon_on_cancel=True)
+        findings = await anyio.to_thread.run_sync(_find, conversation, detector, stop, abandon_on_cancel=True)
+        async with vault.changing(session_id) as mapping:
+            # This mapping is nobody else's, and is not kept when time is up: the thread may be left with it.
+            result = await anyio.to_thread.run_sync(
+                _masked_with_all_known, conversation, findings, mapping, stop, abandon_on_cancel=True
+            )
+            masked = result.masked.conversation
+            await anyio.to_thread.run_sync(check.conversation, masked, mapping.stands_in, abandon_on_cancel=True)
+    return replace(result, masked=replace(result.masked, conversation=_noted(result, note=note)))
+
+
+async def anonymize_text(
+    text: str, detector: Detector, vault: Vault, session_id: str, timeout_s: float = TIMEOUT_S
+) -> tuple[str, list[dict[str, str | int | float]]]:
+    """`text` masked, and `{"type", "start", "end", "placeholder", "score"}` of each value in `text` as given.
+
+    Raises Problem as `mask` does.
+    """
+    async with _in_time(timeout_s) as stop:
+        spans = await anyio.to_thread.run_sync(detector.detect, text, stop, abandon_on_cancel=True)
+        async with vault.changing(session_id) as mapping:
+            masked, settled, found = await anyio.to_thread.run_sync(
+                _anonymized, text, spans, mapping, abandon_on_cancel=True
+            )
+    return masked, [
+        {
+            "type": span.type,
+            "start": span.start,
+            "end": span.end,
+            "placeholder": entity.placeholder,
+            "score": span.score,
+        }
+        for span, entity in zip(settled, found, strict=True)
+        if span.type != kinds.LITERAL
+    ]
+
+
+@asynccontextmanager
+async def _in_time(timeout_s: float) -> AsyncIterator[threading.Event]:
+    """Bound what is masked in the block. What it raises comes out as Problem.
+
+    No thread can be stopped: one that is left when time is up reads the event, which is set when the block ends.
+    """
     stop = threading.Event()
     try:
         with anyio.fail_after(timeout_s):
-            # Left alone when time is up, for no thread can be stopped: what it finds until then is remembered.
-            findings = await anyio.to_thread.run_sync(_find, conversation, detector, stop, abandon_on_cancel=True)
-            async with vault.changing(session_id) as mapping:
-                result = await anyio.to_thread.run_sync(_masked_with_all_known, conversation, findings, mapping)
-                await anyio.to_thread.run_sync(_check, result.masked.conversation, mapping, check or SecondCheck())
-        return replace(result, masked=replace(result.masked, conversation=_noted(result, note=note)))
+            yield stop
     except Problem:
         raise
     except TimeoutError as error:
@@ -111,35 +153,12 @@ async def mask(
         stop.set()
 
 
-async def anonymize_text(
-    text: str, detector: Detector, vault: Vault, session_id: str
-) -> tuple[str, list[dict[str, str | int | float]]]:
-    """`text` masked, and `{"type", "start", "end", "placeholder", "score"}` of each value in `text` as given.
-
-    Raises Problem as `mask` does.
-    """
-    try:
-        spans = await anyio.to_thread.run_sync(detector.detect, text)
-        async with vault.changing(session_id) as mapping:
-            mapping.surrogates.beware([text])
-            mapping.meet(text[span.start : span.end] for span in spans if span.type == "PERSON")
-            settled = settle(text, spans, mapping)
-            masked, found = replace_spans(text, settled, mapping)
-        return masked, [
-            {
-                "type": span.type,
-                "start": span.start,
-                "end": span.end,
-                "placeholder": entity.placeholder,
-                "score": span.score,
-            }
-            for span, entity in zip(settled, found, strict=True)
-            if span.type != kinds.LITERAL
-        ]
-    except Problem:
-        raise
-    except Exception as error:
-        raise privacy_failed("Masking failed.") from error
+def _anonymized(text: str, spans: Sequence[Span], mapping: SessionMapping) -> tuple[str, list[Span], list[FoundEntity]]:
+    mapping.surrogates.beware([text])
+    mapping.meet(text[span.start : span.end] for span in spans if span.type == "PERSON")
+    settled = settle(text, spans, mapping)
+    masked, found = replace_spans(text, settled, mapping)
+    return masked, settled, found
 
 
 def settle(text: str, spans: Sequence[Span], mapping: SessionMapping) -> list[Span]:
@@ -179,13 +198,12 @@ def _replaced(text: str, spans: Sequence[Span], shown: Callable[[Span], str]) ->
 
 
 def _find(conversation: Conversation, detector: Detector, stop: threading.Event) -> _Findings:
-    refuse_values_in_names(conversation)
     findings = _Findings()
 
     def detected(value: str) -> list[Span]:
         if stop.is_set():
             raise TimeoutError
-        return detector.detect(value)
+        return detector.detect(value, stop)
 
     def text(value: str) -> str:
         if value not in findings.texts:
@@ -209,19 +227,25 @@ def _find(conversation: Conversation, detector: Detector, stop: threading.Event)
     return findings
 
 
-def _masked_with_all_known(conversation: Conversation, findings: _Findings, mapping: SessionMapping) -> MaskResult:
+def _masked_with_all_known(
+    conversation: Conversation, findings: _Findings, mapping: SessionMapping, stop: threading.Event
+) -> MaskResult:
     """Mask twice: what was found in a later text is known in the earlier ones only then."""
     mapping.surrogates.beware([*findings.texts, *(read.lines for read, _ in findings.documents.values())])
     mapping.meet(_people(findings))
-    _masked(conversation, findings, mapping)
-    return _masked(conversation, findings, mapping)
+    _masked(conversation, findings, mapping, stop)
+    return _masked(conversation, findings, mapping, stop)
 
 
-def _masked(conversation: Conversation, findings: _Findings, mapping: SessionMapping) -> MaskResult:
+def _masked(
+    conversation: Conversation, findings: _Findings, mapping: SessionMapping, stop: threading.Event
+) -> MaskResult:
     found: list[FoundEntity] = []
     places = conversation.places()
 
     def changed(value: str, spans: Sequence[Span], path: str, place: Callable[[int], int]) -> str:
+        if stop.is_set():
+            raise TimeoutError
         settled = settle(value, spans, mapping)
         masked, entities = replace_spans(value, settled, mapping)
         found.extend(
@@ -250,10 +274,6 @@ def _people(findings: _Findings) -> Iterator[str]:
     shown = ((read.lines, spans) for read, spans in findings.documents.values())
     for text, spans in (*findings.texts.items(), *shown):
         yield from (text[span.start : span.end] for span in spans if span.type == "PERSON")
-
-
-def _check(masked: Conversation, mapping: SessionMapping, check: SecondCheck) -> None:
-    check.conversation(masked, mapping.stands_in)
 
 
 def _too_slow(timeout_s: float) -> Unsafe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from edge_agent.privacy import guesses, kinds
@@ -76,6 +76,7 @@ _LONGEST_TITLE = 40
 _SURNAME = re.compile(r" (?:[A-Z]\. )?(?P<word>[A-Z\u00c0-\u00de][^\W\d_]+(?:[\-'][^\W\d_]{2,})?)(?!\w)")
 _POSSESSIVE = re.compile(r"['\u2019](?:s|S)?$")
 _EDGE = " \t\r\n.,;:!?\"'`*_()[]{}<>|/\\-\u2019"
+_WORD = re.compile(r"[^\W\d_]{3,}")
 _IDENTIFIER = re.compile(r"[a-z0-9]*[a-z][A-Z]\w*|\w*[_=]\w*")
 
 
@@ -84,7 +85,9 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
 
     What a finder matched passes as it is.
     """
-    for guess in spans:
+    guesses_made = list(spans)
+    in_full_names = _words_of_full_names(guesses_made, text)
+    for guess in guesses_made:
         span = _addressed(guess, text) if guess.type == "ADDRESS" else guess
         if span.score >= CERTAIN:
             yield span
@@ -96,7 +99,7 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
             continue
         for piece in _lines(span, text):
             cut = _cut(piece, text)
-            if cut is not None and _is_name(text[cut.start : cut.end], cut):
+            if cut is not None and (_is_name(text[cut.start : cut.end], cut) or _is_said(cut, text, in_full_names)):
                 yield _with_surname(cut, text)
                 yield from _title_before(cut, text)
 
@@ -122,6 +125,10 @@ def _cut(span: Span, text: str) -> Span | None:
         end > start and text[end - 1] in _EDGE and not (text[end - 1] == "." and text[end - 3 : end - 2] in {" ", "."})
     ):
         end -= 1
+    if span.type == "PERSON" and text[start : start + 1].isupper():
+        # "Anna Schmidt yesterday": no word of a name that is written large is small at its end.
+        while (gap := text.rfind(" ", start, end)) > start and text[gap + 1 : gap + 2].islower():
+            end = gap
     possessive = _POSSESSIVE.search(text[start:end])
     if possessive is not None:
         end = start + possessive.start()
@@ -134,6 +141,25 @@ def _title_before(person: Span, text: str) -> Iterator[Span]:
     title = _TITLE_BEFORE.search(text[before : person.start]) if person.type == "PERSON" else None
     if title is not None:
         yield Span(before + title.start(), before + len(title.group().rstrip()) + title.start(), "TITLE", person.score)
+
+
+def _words_of_full_names(spans: Iterable[Span], text: str) -> frozenset[str]:
+    """The words of the persons' names of several words among `spans`."""
+    words: set[str] = set()
+    for piece in (piece for span in spans if span.type == "PERSON" for piece in _lines(span, text)):
+        cut = _cut(piece, text)
+        if cut is not None and _is_name(text[cut.start : cut.end], cut):
+            found = _WORD.findall(text[cut.start : cut.end])
+            words.update(found if len(found) > 1 else ())
+    return frozenset(words)
+
+
+def _is_said(person: Span, text: str, in_full_names: Collection[str]) -> bool:
+    """Whether an ordinary word is a person's name here: behind a title, or by the full name in the same text."""
+    found = text[person.start : person.end]
+    if person.type != "PERSON" or not _WORD.fullmatch(found) or not found[0].isupper():
+        return False
+    return found in in_full_names or any(_title_before(person, text))
 
 
 def _with_surname(span: Span, text: str) -> Span:
@@ -155,17 +181,22 @@ def _addressed(span: Span, text: str) -> Span:
 
 
 def repeated(spans: Iterable[Span], text: str) -> Iterator[Span]:
-    """The words of each person's name, wherever else in `text` they stand: "Joakim Westgård ... Westgård"."""
+    """The words of each person's name, wherever else in `text` they stand: "Joakim Westgård ... Westgård".
+
+    Those that are ordinary words, too, only behind a title: "Theresa May ... Mrs May".
+    """
     words: dict[str, float] = {}
     for span in spans:
         if span.type == "PERSON":
-            for word in re.findall(r"[^\W\d_]{3,}", text[span.start : span.end]):
-                if telling(word):
+            for word in _WORD.findall(text[span.start : span.end]):
+                if word[0].isupper():
                     words[word] = max(span.score, words.get(word, 0.0))
     if words:
-        for match in re.finditer(r"[^\W\d_]{3,}", text):
+        for match in _WORD.finditer(text):
             if match.group() in words:
-                yield Span(match.start(), match.end(), "PERSON", words[match.group()])
+                found = Span(match.start(), match.end(), "PERSON", words[match.group()])
+                if telling(match.group()) or any(_title_before(found, text)):
+                    yield found
 
 
 def telling(word: str) -> bool:
@@ -176,7 +207,7 @@ def telling(word: str) -> bool:
 def _is_name(found: str, span: Span) -> bool:
     entity = span.type
     letters = sum(character.isalpha() for character in found)
-    if letters < 2 or found.lower() in _NOT_NAMES:
+    if letters < 2:
         return False
     if all(word.lower() in _NOT_NAMES for word in re.findall(r"\w+", found)):
         return False

@@ -45,11 +45,6 @@ class Parts(NamedTuple):
         return f"<{self.type}_{self.number}{_suffix(self.form)}>"
 
 
-def placeholder(entity: str, number: int, form: int = 0) -> str:
-    """As we write it. `form` is less than FORMS."""
-    return str(Parts(entity, number, form))
-
-
 def parts(written: str) -> Parts | None:
     """The parts of a placeholder as we write it; None for anything else."""
     match = _OURS.fullmatch(written)

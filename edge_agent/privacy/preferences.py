@@ -80,6 +80,11 @@ class Preferences:
         if both := sorted({*never_leave} & {*not_masked}):
             hint = "What is not looked for cannot be kept here: take it out of one of the two."
             raise _bad("not_masked", f"and never_leave both name {', '.join(both)}", hint)
+        if overlooked := sorted(
+            entity for entity in {*never_leave} if (thresholds or {}).get(entity, THRESHOLD) > THRESHOLD
+        ):
+            hint = f"Lower its threshold to {THRESHOLD} at most, or take it out of never_leave."
+            raise _bad("thresholds", f"would overlook some of what never_leave names: {', '.join(overlooked)}", hint)
         for pattern in patterns:
             pattern.check()
         return cls(

@@ -24,7 +24,7 @@ from presidio_analyzer import (
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
 from edge_agent.privacy import kinds
-from edge_agent.privacy.finders.hits import AFTER, BEFORE, any_word
+from edge_agent.privacy.finders.hits import announced
 from edge_agent.privacy.ner.reader import Reader
 from edge_agent.privacy.own_patterns import CONTEXT_GAIN
 from edge_agent.privacy.preferences import THRESHOLD
@@ -131,11 +131,9 @@ class NearbyWords(ContextAwareEnhancer):  # type: ignore[misc]  # Presidio has n
     ) -> list[RecognizerResult]:
         """The same results; those announced score higher."""
         words = {recognizer.id: tuple(recognizer.context or ()) for recognizer in recognizers}
-        lower = text.lower()
         for result in raw_results:
             announcing = words[result.recognition_metadata[RecognizerResult.RECOGNIZER_IDENTIFIER_KEY]]
-            near = lower[max(0, result.start - BEFORE) : result.start] + " " + lower[result.end : result.end + AFTER]
-            if announcing and any_word(announcing).search(near):
+            if announcing and announced(text, result.start, result.end, announcing):
                 result.score = min(1.0, result.score + CONTEXT_GAIN)
         return raw_results
 

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
-from cloud_bridge.protocol.conversation import Conversation, Message, Part, ToolCall, ToolResult
+from cloud_bridge.protocol.conversation import Conversation, Message, Part, ResponseFormat, ToolCall, ToolResult
 from cloud_bridge.protocol.problems import InvalidRequest
-from edge_agent.privacy.finders import contacts, network, payment, secrets
-from edge_agent.privacy.finders.identifiers import america
-from edge_agent.privacy.spans import CERTAIN
-
-# Names are referred to, so they cannot be masked. Only what a format proves counts here: a guess would refuse tools.
-_IN_NAMES = (
-    ("API_KEY", secrets.api_key, CERTAIN),
-    ("CREDIT_CARD", payment.card_number, CERTAIN),
-    ("EMAIL_ADDRESS", contacts.email, 0.0),
-    ("IBAN_CODE", payment.iban, CERTAIN),
-    ("IP_ADDRESS", network.ip_address, CERTAIN),
-    ("PHONE_NUMBER", contacts.phone_number, CERTAIN),
-    ("US_SSN", america.us_ssn, CERTAIN),
-)
+from edge_agent.privacy.second_check import SecondCheck
 
 
-def refuse_values_in_names(conversation: Conversation) -> None:
-    """Raise InvalidRequest code "value_in_name" where a name of a tool or in a schema holds a value."""
-    names = " ; ".join(sorted(set(conversation.names())))
-    found = [kind for kind, find, least in _IN_NAMES if any(score >= least for _, _, score in find(names))]
-    if found:
-        raise InvalidRequest(
-            f"A name in the request's tools or schemas holds what must not leave unmasked: {', '.join(found)}.",
-            code="value_in_name",
-            hint="Names cannot be masked: give it a plain name, and put the value into a description or a message.",
-            param="tools",
-        )
+def refuse_values_in_names(conversation: Conversation, check: SecondCheck) -> None:
+    """Raise InvalidRequest code "value_in_name" where a name of a tool or in a schema holds what `check` is sure of.
+
+    Names are referred to, so they cannot be masked; a guess would refuse tools.
+    """
+    for place, part in _parts_with_names(conversation):
+        found = check.types_in(dict.fromkeys(part.names()))
+        if found:
+            raise InvalidRequest(
+                f"A name in {place} of the request holds what must not leave unmasked: {', '.join(found)}.",
+                code="value_in_name",
+                hint=f"Names cannot be masked: give it a plain name in {place}, and put the value into a description "
+                "or a message. Or let it out by [privacy] allow in config.toml.",
+                param=place,
+            )
+
+
+def _parts_with_names(conversation: Conversation) -> Iterator[tuple[str, Conversation]]:
+    """What of `conversation` has names, piece by piece, and where each stands in the request."""
+    bare = replace(conversation, messages=(), tools=(), response_format=ResponseFormat())
+    for index, tool in enumerate(conversation.tools):
+        yield f"tools[{index}]", replace(bare, tools=(tool,))
+    for index, message in enumerate(conversation.messages):
+        yield f"messages[{index}]", replace(bare, messages=(message,))
+    yield "response_format", replace(bare, response_format=conversation.response_format)
 
 
 def without_ids(conversation: Conversation) -> Conversation:

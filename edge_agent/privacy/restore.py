@@ -30,12 +30,8 @@ def restore_text(text: str, mapping: SessionMapping, unknown: Counter[str] | Non
 
     Where the text is a JSON document it stays one.
     """
-    return _whole(text, _Carry(mapping, Counter() if unknown is None else unknown))
-
-
-def restore_json(document: str, mapping: SessionMapping) -> str:
-    """The same for the source of a JSON document: values are escaped, so that it stays one."""
-    return _whole(document, _Carry(mapping, Counter(), least_depth=1))
+    carry = _Carry(mapping, Counter() if unknown is None else unknown)
+    return carry.push(text) + carry.flush()
 
 
 class StreamRestorer:
@@ -216,10 +212,6 @@ class _Carry:
             return str(match.group())
         value = in_json(written_for(match, entry.value), max(self._least_depth, self._nesting.depth))
         return value + str(match["possessive"] or "")
-
-
-def _whole(text: str, carry: _Carry) -> str:
-    return carry.push(text) + carry.flush()
 
 
 def _taken(logprobs: list[TokenLogprob]) -> tuple[TokenLogprob, ...]:

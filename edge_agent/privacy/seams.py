@@ -11,6 +11,9 @@ from edge_agent.privacy.spans import CERTAIN, Span
 REACH = 200
 """How far from a seam a value across it is looked for, in characters: no value but a private key is longer."""
 
+KEY_REACH = 20_000
+"""The same where a private key is near: one of 16,384 bits has 13,000 characters."""
+
 
 def across(texts: Sequence[str], detect: Callable[[str], list[Span]]) -> list[list[Span]]:
     """For each of `texts`, which follow one another, what it holds of values that no text holds alone.
@@ -21,8 +24,9 @@ def across(texts: Sequence[str], detect: Callable[[str], list[Span]]) -> list[li
     found: list[list[Span]] = [[] for _ in texts]
     starts = [0, *accumulate(map(len, texts))]
     whole = "".join(texts)
-    reach = len(whole) if "PRIVATE KEY" in whole else REACH
     for seam in starts[1:-1]:
+        near_key = "PRIVATE KEY" in whole[max(0, seam - KEY_REACH) : seam + KEY_REACH]
+        reach = KEY_REACH if near_key else REACH
         low, high = max(0, seam - reach), min(len(whole), seam + reach)
         for glue in _glues(whole[low:seam], whole[seam:high]):
             for span in detect(whole[low:seam] + glue + whole[seam:high]):

@@ -76,7 +76,7 @@ class Vault:
         except Problem:
             raise
         except Exception as error:
-            raise privacy_failed("The vault cannot be read.") from error
+            raise privacy_failed("The session's mapping cannot be read.") from error
 
     @asynccontextmanager
     async def changing(self, session_id: str) -> AsyncIterator[SessionMapping]:
@@ -97,4 +97,4 @@ class Vault:
         except Problem:
             raise
         except Exception as error:
-            raise privacy_failed("The vault cannot be written.") from error
+            raise privacy_failed("The session's mapping cannot be written.") from error

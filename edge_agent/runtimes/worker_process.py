@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import count
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # on a machine that has anything else to do that makes generation several times slower. Sleeping at once costs a third
 # on an idle one. The second setting is GCC's, and counts there; the first is everybody else's.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+_WITHHELD = "EDGE_AGENT_VAULT__PASSPHRASE"
+"""Opens the vault; a process that runs a model has no need of it."""
 _LOAD_SECONDS = 300
 _GOODBYE_SECONDS = 2
 _STDERR_LINES = 50
@@ -32,6 +34,11 @@ SILENCE_S = 20.0
 _READ_BYTES = 256 * 1024
 
 Reply = Frame | Problem
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a model's process is told of `environ`."""
+    return {**ENVIRONMENT, **{name: value for name, value in environ.items() if name != _WITHHELD}}
 
 
 class WorkerProcess:
@@ -65,7 +72,7 @@ class WorkerProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**ENVIRONMENT, **os.environ},
+            env=worker_environment(os.environ),
             start_new_session=True,  # Ctrl-C is for the daemon, which ends its models in its own order
         )
         worker = cls(process, on_death, silence_s)

@@ -35,8 +35,8 @@ PASSES = 4
 GENERATED_A_PASS = 1_500
 
 DIRECT = ("PERSON", "ADDRESS", "ID_NUMBER", "PHONE_NUMBER", "EMAIL_ADDRESS", "USERNAME")
-BEGIN_AT: Mapping[str, float] = {"*": 0.25, **dict.fromkeys(DIRECT, 0.15)}
-GO_ON_AT: Mapping[str, float] = {"*": 0.08, **dict.fromkeys(DIRECT, 0.06)}
+BEGIN_AT: Mapping[str, float] = {"*": 0.2, **dict.fromkeys(DIRECT, 0.15)}
+GO_ON_AT: Mapping[str, float] = {"*": 0.07, **dict.fromkeys(DIRECT, 0.06)}
 """From which probability on a word begins an entity, and goes along with one beside it."""
 
 SCRIPT = Path(__file__).with_name("train.py")

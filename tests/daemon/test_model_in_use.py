@@ -13,6 +13,8 @@ from tests.model_files import SMALL_LLM, SMALL_MODELS
 
 pytestmark = pytest.mark.slow
 
+CONFIG = 'bridge.mode = "off"\nprivacy.models = ["edge-pii-int8", "rampart-pii-q4"]\n'
+
 
 @pytest.fixture(scope="module")
 def own_models(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
@@ -21,7 +23,7 @@ def own_models(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     for model_id in SMALL_MODELS:
         shutil.copytree(models_home / model_id, place / "models" / model_id)
     mirror = {"EDGE_AGENT_MIRROR": str(models_home)}
-    with daemon(place / "home", place / "models", '[bridge]\nmode = "off"\n', **mirror) as running:
+    with daemon(place / "home", place / "models", CONFIG, **mirror) as running:
         yield running
 
 

@@ -20,6 +20,18 @@ def test_regions_in_the_environment_are_separated_by_commas(tmp_path: Path) -> N
     assert settings.privacy.residency == ("eu", "ch")
 
 
+@pytest.mark.parametrize("said", ["", "eu,", " "])
+def test_an_empty_region_in_the_environment_does_not_allow_all(tmp_path: Path, said: str) -> None:
+    (tmp_path / "config.toml").write_text('[privacy]\nresidency = ["eu"]\n')
+    with pytest.raises(InvalidRequest, match="a region has no name"):
+        Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__RESIDENCY": said})
+
+
+def test_models_in_the_environment_are_separated_by_commas(tmp_path: Path) -> None:
+    settings = Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__MODELS": "edge-pii-int8,another"})
+    assert settings.privacy.models == ("edge-pii-int8", "another")
+
+
 @pytest.mark.parametrize(
     ("config", "key", "says"),
     [

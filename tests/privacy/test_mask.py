@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.mask import INSTRUCTION, anonymize_text, mask, replace_spans, settle
-from edge_agent.privacy.restore import restore_json, restore_text
+from edge_agent.privacy.restore import restore_text
 from edge_agent.privacy.spans import Span, resolve
 from edge_agent.privacy.vault import Vault
+from tests.privacy.restored_json import restore_json
 
 pytestmark = [pytest.mark.anyio]
 
@@ -265,6 +267,7 @@ async def test_a_vault_that_cannot_keep_sends_nothing(detector: Detector):
     with pytest.raises(Problem) as caught:
         await mask(said(Text(LETTER)), detector=detector, vault=Vault(Full()), session_id="s")
     assert caught.value.code == "privacy_failed"
+    assert "mapping cannot be written" in caught.value.message
 
 
 def test_an_entry_shows_no_value():
@@ -334,7 +337,7 @@ async def test_a_vault_with_two_values_for_one_placeholder_restores_neither(stor
 class FindsOnlyBeside:
     """Finds a name where a title announces it, and misses it elsewhere."""
 
-    def detect(self, text: str) -> list[Span]:
+    def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
         place = text.find("Mrs Holloway")
         return [] if place < 0 else [Span(place + 4, place + 12, "PERSON", 0.8)]
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.nesting import Nesting
-from edge_agent.privacy.restore import restore_json, restore_text
+from edge_agent.privacy.restore import restore_text
+from tests.privacy.restored_json import restore_json
 
 MAPPING = SessionMapping(
     [

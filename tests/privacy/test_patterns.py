@@ -171,9 +171,9 @@ def test_no_finder_is_slow_on_hostile_text(text: str):
     finders = [(name, find) for name, find, _ in every.finders()]
     finders += [(name, find) for name, _, find in every.of_several_types()]
     for name, find in finders:
-        started = time.perf_counter()
+        started = time.thread_time()
         list(find(text))
-        assert time.perf_counter() - started < 2, name
+        assert time.thread_time() - started < 2, name
 
 
 @pytest.mark.parametrize("sign", ["@", "%40", "&#64;", "&#x40;", "&commat;", r"\u0040"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -22,9 +23,10 @@ from cloud_bridge.protocol.sse import SseDecoder, encode_sse
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.mask import mask
-from edge_agent.privacy.restore import StreamRestorer, restore_json, restore_text
+from edge_agent.privacy.restore import StreamRestorer, restore_text
 from edge_agent.privacy.spans import Span
 from edge_agent.privacy.vault import Vault
+from tests.privacy.restored_json import restore_json
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +41,7 @@ class Finds:
     def __init__(self, **words: str) -> None:
         self._words = words
 
-    def detect(self, text: str) -> list[Span]:
+    def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
         found = [(text.find(word), word, kind) for kind, words in self._words.items() for word in words.split("|")]
         return sorted(
             (Span(at, at + len(word), kind, 0.8) for at, word, kind in found if at >= 0), key=lambda span: span.start
@@ -130,7 +132,7 @@ async def test_an_analyzer_that_fails_stops_the_request(vault: Vault):
     """LiteLLM#30728: where the analyzer fails, the text leaves unmasked."""
 
     class Fails:
-        def detect(self, text: str) -> list[Span]:
+        def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
             raise ConnectionError(text)
 
     with pytest.raises(Problem) as caught:

@@ -15,7 +15,8 @@ from edge_agent.privacy import kinds, type_words
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.mask import replace_spans, settle
 from edge_agent.privacy.placeholders import LONGEST, Parts, grammar, parts
-from edge_agent.privacy.restore import restore_json, restore_text
+from edge_agent.privacy.restore import restore_text
+from tests.privacy.restored_json import restore_json
 
 VALUES = {
     "<PERSON_1>": "Anna Müller",

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import InvalidRequest, Unsafe
-from edge_agent.composition import preferences
+from edge_agent.composition import preferences, running
 from edge_agent.privacy import kinds
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.evaluation.payloads import Payload
@@ -105,6 +105,7 @@ def test_a_recognizer_counts_its_context_and_checksum(tmp_path: Path):
         ('deny = [{ text = "x", type = "LITERAL" }]', "deny.0.type", "LITERAL"),
         ('types = ["PERSONS"]', "types", "PERSONS"),
         ('not_masked = ["PASSWORD"]', "not_masked", "never_leave"),
+        ("thresholds = { API_KEY = 1.0 }", "thresholds", "never_leave"),
         ("thresholds = { PERSN = 0.5 }", "thresholds", "PERSN"),
         ("thresholds = { PERSON = 1.5 }", "thresholds.PERSON", "1"),
         ('never_leave = ["NOPE"]', "never_leave", "NOPE"),
@@ -171,6 +172,20 @@ def test_the_detector_obeys(tmp_path: Path):
         ("CUSTOM", "support@acme.com today"),
     ]
     assert without_models.detect(text) == without_models.detect(text)
+
+
+@pytest.mark.anyio
+async def test_a_start_tries_each_pattern_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tried: list[str] = []
+    monkeypatch.setattr(OwnPattern, "check", lambda pattern: tried.append(pattern.key))
+    (tmp_path / "config.toml").write_text(f'[vault]\nkey = "file"\n{RECOGNIZER}', encoding="utf-8")
+    async with running(tmp_path, Settings.load(tmp_path, {}), offline=True):
+        assert tried == ["recognizers.0"]
+
+
+def test_letters_that_grow_in_lower_case_hide_no_word_beside_a_value(without_models: Detector):
+    text = "\u0130" * 100 + " telephone 5551234567"
+    assert [(span.type, span.start) for span in without_models.detect(text)] == [("PHONE_NUMBER", 111)]
 
 
 @pytest.mark.slow

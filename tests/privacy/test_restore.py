@@ -23,7 +23,8 @@ from cloud_bridge.protocol.events import (
 )
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.placeholders import LONGEST
-from edge_agent.privacy.restore import StreamRestorer, restore_json, restore_text
+from edge_agent.privacy.restore import StreamRestorer, restore_text
+from tests.privacy.restored_json import restore_json
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.privacy.seams import REACH, across
+from edge_agent.privacy.seams import KEY_REACH, REACH, across
 from edge_agent.privacy.spans import Span
 
 CARD = "4111 1111 1111 1111"
@@ -63,3 +63,30 @@ def test_only_what_is_near_a_seam_is_looked_at():
     across(["a" * 10_000, "b" * 10_000, " c"], detect)
     assert max(seen) <= 2 * REACH + 1
     assert len(seen) == 3
+
+
+def test_a_private_key_makes_only_the_seams_near_it_long():
+    seen: list[int] = []
+
+    def detect(text: str) -> list[Span]:
+        seen.append(len(text))
+        return []
+
+    across(["-----BEGIN PRIVATE KEY-----", *["a" * KEY_REACH] * 10], detect)
+    assert sum(length > 2 * REACH + 1 for length in seen) <= 4
+    assert max(seen) <= 2 * KEY_REACH + 1
+
+
+def test_a_private_key_over_several_parts_is_found_in_each():
+    key = f"-----BEGIN PRIVATE KEY-----{'MIIE' * 1_000}-----END PRIVATE KEY-----"
+    found = across(["x " + key[:1_000], key[1_000:2_000], key[2_000:] + " y"], private_keys)
+    assert [{(span.start, span.end) for span in spans} for spans in found] == [
+        {(2, 1_002)},
+        {(0, 1_000)},
+        {(0, len(key) - 2_000)},
+    ]
+
+
+def private_keys(text: str) -> list[Span]:
+    found = re.finditer(r"-----BEGIN PRIVATE KEY-----[A-Z ]+-----END PRIVATE KEY-----", text)
+    return [Span(m.start(), m.end(), "PRIVATE_KEY", 1.0) for m in found]

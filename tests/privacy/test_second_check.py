@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_bridge.protocol.conversation import Conversation, Message, Sampling, Text, Tool, ToolCall, ToolResult
-from cloud_bridge.protocol.problems import Unsafe
+from cloud_bridge.protocol.problems import InvalidRequest, Unsafe
 from edge_agent.privacy.detect import Detector
-from edge_agent.privacy.mask import mask
+from edge_agent.privacy.mask import anonymize_text, mask
 from edge_agent.privacy.preferences import Preferences
-from edge_agent.privacy.second_check import SecondCheck
+from edge_agent.privacy.referred_to import refuse_values_in_names
+from edge_agent.privacy.second_check import SecondCheck, StandIn
 from edge_agent.privacy.spans import Span
 from edge_agent.privacy.vault import Vault
 
@@ -98,6 +100,27 @@ def test_the_digits_of_a_fraction_are_no_card() -> None:
     SecondCheck().body(b'{"vector": [1.4111111111111111, 0.4111111111111111], "at": 1795305600}')
 
 
+def test_a_seed_is_no_value_but_what_is_said_beside_it_is() -> None:
+    SecondCheck().body(b'{"messages": [], "seed": 4111111111111111}')
+    for body in (b'{"input": {"seed": 4111111111111111}}', b'{"seed": "4111111111111111"}'):
+        with pytest.raises(Unsafe, match="CREDIT_CARD"):
+            SecondCheck().body(body)
+
+
+def test_a_name_is_refused_by_its_place_and_as_the_settings_say() -> None:
+    tools = (Tool("plain"), Tool("f", parameters={"properties": {VALUES["EMAIL_ADDRESS"]: {}}}))
+    conversation = replace(said("Hello"), tools=tools)
+    with pytest.raises(InvalidRequest, match="EMAIL_ADDRESS") as caught:
+        refuse_values_in_names(conversation, SecondCheck())
+    assert caught.value.param == "tools[1]"
+    assert "tools[1]" in caught.value.hint
+    for made in (
+        Preferences.of(allow=[VALUES["EMAIL_ADDRESS"]]),
+        Preferences.of(not_masked=["EMAIL_ADDRESS"]),
+    ):
+        refuse_values_in_names(conversation, SecondCheck(made.wanted))
+
+
 def test_bytes_that_cannot_be_read_back_do_not_leave() -> None:
     for body in (b"\xff", b"{", b"[" * 100_000):
         with pytest.raises(Unsafe, match="cannot be read back"):
@@ -134,7 +157,7 @@ def test_whatever_stands_around_it_json_hides_no_e_mail(before: str, after: str,
 class Blind(Detector):
     """A detector that fails in silence: it finds nothing at all."""
 
-    def detect(self, text: str) -> list[Span]:
+    def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
         return []
 
 
@@ -149,19 +172,66 @@ async def test_where_the_first_look_fails_in_silence_nothing_is_taken_for_masked
 
 
 class Slow(Detector):
-    """A detector that takes its time."""
+    """A detector that goes on until it is told to stop."""
 
-    def detect(self, text: str) -> list[Span]:
-        time.sleep(0.4)
+    texts = 0
+
+    def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
+        self.texts += 1
+        assert stop is not None
+        stop.wait()
         return []
 
 
 @pytest.mark.anyio
 async def test_looking_that_takes_too_long_ends_and_nothing_is_masked(vault: Vault, tmp_path) -> None:
     detector = Slow(lambda _: tmp_path)
-    started = time.perf_counter()
     with pytest.raises(Unsafe) as caught:
         await mask(said(*map(str, range(50))), detector=detector, vault=vault, session_id="s", timeout_s=0.05)
-    assert time.perf_counter() - started < 2
+    assert detector.texts == 1
     assert caught.value.code == "privacy_timeout"
     assert "timeout_s" in caught.value.hint
+
+
+@pytest.mark.anyio
+async def test_anonymizing_a_text_that_takes_too_long_ends_too(vault: Vault, tmp_path) -> None:
+    with pytest.raises(Unsafe) as caught:
+        await anonymize_text("Hello", Slow(lambda _: tmp_path), vault, "s", timeout_s=0.05)
+    assert caught.value.code == "privacy_timeout"
+
+
+@pytest.mark.anyio
+async def test_a_text_is_anonymized_beside_the_event_loop(vault: Vault, tmp_path) -> None:
+    read_by: set[int] = set()
+
+    class Watched(list[Span]):
+        def __iter__(self) -> Iterator[Span]:
+            read_by.add(threading.get_ident())
+            return super().__iter__()
+
+    class Finds(Detector):
+        def detect(self, text: str, stop: threading.Event | None = None) -> list[Span]:
+            return Watched([Span(4, 8, "PERSON", 0.9)])
+
+    masked, _ = await anonymize_text("Ask Anna.", Finds(lambda _: tmp_path), vault, "s")
+    assert masked == "Ask <PERSON_1>."
+    assert read_by
+    assert threading.get_ident() not in read_by
+
+
+@pytest.mark.anyio
+async def test_the_time_bounds_what_is_done_under_the_sessions_lock(vault: Vault, tmp_path) -> None:
+    done = threading.Event()
+
+    class Stuck(SecondCheck):
+        def conversation(self, masked: Conversation, stand_in: StandIn = lambda _: False) -> None:
+            done.wait()
+
+    detector = Blind(lambda _: tmp_path)
+    try:
+        with pytest.raises(Unsafe) as caught:
+            await mask(said("Hello"), detector=detector, vault=vault, session_id="s", check=Stuck(), timeout_s=0.05)
+    finally:
+        done.set()
+    assert caught.value.code == "privacy_timeout"
+    assert (await mask(said("Hello"), detector=detector, vault=vault, session_id="s")).found == ()

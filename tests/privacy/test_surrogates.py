@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.privacy.surrogates import words
 from edge_agent.privacy.surrogates.draws import Draw
+from edge_agent.privacy.surrogates.numbers import MAKERS
 from edge_agent.privacy.surrogates.surrogates import TYPES, Surrogates
 
 VALUES = (
@@ -44,6 +45,11 @@ VALUES = (
     ("URL", "https://www.acme.com/a/b?c=d"),
     ("HOSTNAME", "db-1.acme.internal"),
 )
+KEPT = words.PARTICLES | words.TITLES | words.SUFFIXES | words.KEPT_IN_PLACES
+
+
+def restored_json(document: str) -> str:
+    return SURROGATES.carry(least_depth=1).push(document, last=True)
 
 
 def filled(seed: bytes = b"seed", texts: tuple[str, ...] = ()) -> tuple[Surrogates, dict[str, str]]:
@@ -68,13 +74,13 @@ FIRST, LAST = FULL.split()
 @pytest.mark.parametrize(("entity", "value"), VALUES)
 def test_a_stand_in_shows_nothing_of_the_value_and_comes_back(entity: str, value: str):
     stand_in = STAND_INS[value]
-    kept = words.KEPT_IN_PEOPLE | words.KEPT_IN_PLACES | {"https", "www", "org", "com", "b"}
+    kept = KEPT | {"https", "www", "org", "com", "b"}
     told = {word for word in re.findall(r"[^\W\d_]+|\d{4,}", value.lower()) if word not in kept}
     if entity in {"PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "EMAIL_ADDRESS", "URL", "HOSTNAME"}:
         assert told.isdisjoint(re.findall(r"[^\W\d_]+|\d{4,}", stand_in.lower())), stand_in
     assert SURROGATES.restored(f"Ask **{stand_in}**, ({stand_in}).") == f"Ask **{value}**, ({value})."
     document = json.dumps({stand_in: [f"x\n{stand_in}"]})
-    assert json.loads(SURROGATES.restored_json(document)) == {value: [f"x\n{value}"]}
+    assert json.loads(restored_json(document)) == {value: [f"x\n{value}"]}
 
 
 def test_all_stand_ins_differ():
@@ -113,6 +119,74 @@ def test_what_was_made_before_a_restart_is_understood_after_it_without_the_setti
 )
 def test_a_name_comes_back_in_whatever_form_it_is_written(written: str, meant: str):
     assert SURROGATES.restored(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Anita Das", []),
+        ("Al Pacino", []),
+        ("al pacino", []),
+        ("Van Nguyen", []),
+        ("Della Reese", []),
+        ("Jack Lord", []),
+        ("Md Rahman", []),
+        ("Das", []),
+        ("Dr von und zu Guttenberg", ["Dr", "von", "und", "zu"]),
+        ("SIR John Smith, Jr.", ["SIR", "Jr"]),
+    ],
+)
+def test_a_particle_or_title_stays_only_where_it_cannot_be_a_name(name: str, kept: list[str]):
+    surrogates = Surrogates(b"seed", TYPES)
+    made = given_to(surrogates, "PERSON", name)
+    assert [word for word in re.findall(r"\w+", name) if word in re.findall(r"\w+", made)] == kept
+    assert surrogates.restored(made) == name
+
+
+def test_a_name_that_was_once_kept_in_a_stand_in_is_not_kept_in_the_next():
+    surrogates = Surrogates(b"seed", TYPES)
+    surrogates.keep("PERSON", "Kaevandis Das", "Anita Das")
+    assert "Das" not in given_to(surrogates, "PERSON", "Peter Das")
+    assert surrogates.restored("Kaevandis Das") == "Anita Das"
+
+
+def test_a_domain_that_may_be_either_of_two_hosts_stays():
+    surrogates = Surrogates(b"seed", TYPES)
+    site = given_to(surrogates, "URL", "https://www.acme.org")
+    domain = site.removeprefix("https://")
+    assert surrogates.restored(f"{site} {domain}") == "https://www.acme.org acme.org"
+    address = given_to(surrogates, "EMAIL_ADDRESS", "bob@acme.com")
+    assert address.endswith(f"@{domain}")
+    assert surrogates.restored(f"{site} {address} {domain}") == f"https://www.acme.org bob@acme.com {domain}"
+
+
+def test_a_host_is_known_by_its_domain_beside_its_site():
+    surrogates = Surrogates(b"seed", TYPES)
+    given_to(surrogates, "URL", "https://acme.org")
+    made = given_to(surrogates, "HOSTNAME", "acme.org")
+    assert surrogates.restored(made) == "acme.org"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "names"),
+    [
+        (("mail.acme.co.uk", "acme.com", "db.acme.internal", "www.Acme.de"), 1),
+        (("mail.acme.co.uk", "mail.other.co.uk", "co.uk", "localhost", "10.0.0.1", "10.0.0.2"), 6),
+    ],
+)
+def test_hosts_of_one_name_share_a_word_and_others_do_not(hosts: tuple[str, ...], names: int):
+    made = (Surrogates(b"seed", TYPES).made("HOSTNAME", host) for host in hosts)
+    assert len({(host or "").removesuffix(".example.org").rpartition(".")[2] for host in made}) == names
+
+
+def test_each_host_of_a_domain_comes_back_and_so_does_the_domain():
+    surrogates = Surrogates(b"seed", TYPES)
+    hosts = ["db.acme.co.uk", "cache.acme.co.uk"]
+    made = [given_to(surrogates, "HOSTNAME", host) for host in hosts]
+    above = made[0].partition(".")[2]
+    assert surrogates.restored(" ".join([*made, above])) == " ".join([*hosts, "acme.co.uk"])
+    address = given_to(surrogates, "EMAIL_ADDRESS", "bob@acme.co.uk")
+    assert address.endswith(f"@{above}")
 
 
 def test_a_house_comes_back_with_its_number():
@@ -179,6 +253,18 @@ def test_only_the_chosen_types_get_one():
     assert surrogates.made("LOCATION", "Leeds") is None
 
 
+@pytest.mark.parametrize(("entity", "value"), [each for each in VALUES if each[0] in MAKERS])
+def test_a_number_that_stands_in_a_text_is_no_stand_in(entity: str, value: str):
+    made = Surrogates(b"seed", TYPES).made(entity, value) or ""
+    for said in (made, f"no. {made.upper()}, and", re.sub(r"[^\w+]", "", made), re.sub(r"[^\w+]+", " . ", made)):
+        surrogates = Surrogates(b"seed", TYPES)
+        surrogates.beware([said])
+        assert surrogates.made(entity, value) not in {made, None}
+    surrogates = Surrogates(b"seed", TYPES)
+    surrogates.beware([f"9{made}9", *re.findall(r"\w+", made)[1:]])
+    assert surrogates.made(entity, value) == made
+
+
 def test_numbers_are_of_ranges_kept_for_tests_and_right_in_form():
     patterns = {
         "PHONE_NUMBER": r"\+49 ?30 ?23125\d{3}|\d{3}-555-01\d\d|\+447700900\d{3}|07700 900\d{3}",
@@ -221,8 +307,7 @@ def test_no_word_of_a_stand_in_stands_in_the_text(text: str, seed: bytes):
     said = set(re.findall(r"[^\W_]+", " ".join(texts).lower()))
     for entity, value in VALUES[:9]:
         made = given_to(surrogates, entity, value)
-        kept = words.KEPT_IN_PEOPLE | words.KEPT_IN_PLACES
-        named = {word for word in re.findall(r"[^\W\d_]{4,}", made.lower()) if word not in kept}
+        named = {word for word in re.findall(r"[^\W\d_]{4,}", made.lower()) if word not in KEPT}
         assert said.isdisjoint(named)
     assert [surrogates.restored(each) for each in texts] == texts
 
@@ -262,7 +347,7 @@ def test_any_cut_of_any_text_comes_back_like_the_whole(pieces: list[str]):
 def test_any_cut_of_any_document_comes_back_like_the_whole(pieces: list[str]):
     carry = SURROGATES.carry(least_depth=1)
     out = [carry.push(piece) for piece in pieces]
-    assert "".join(out) + carry.push("", last=True) == SURROGATES.restored_json("".join(pieces))
+    assert "".join(out) + carry.push("", last=True) == restored_json("".join(pieces))
 
 
 @example(text=f"{LAST}\\²", plain=True, levels=1)
@@ -273,7 +358,7 @@ def test_a_document_comes_back_like_its_text_however_deep_it_is_nested(text: str
     document: object = text
     for _ in range(levels):
         document = json.dumps({"a": document, text: [1, document]}, ensure_ascii=plain)
-    found: object = SURROGATES.restored_json(str(document))
+    found: object = restored_json(str(document))
     meant = SURROGATES.restored(text)
     for level in range(levels):
         assert isinstance(found, str)
@@ -286,9 +371,9 @@ def test_a_document_comes_back_like_its_text_however_deep_it_is_nested(text: str
 
 def test_a_bare_number_in_a_document_becomes_a_string_where_the_value_is_none():
     digits = STAND_INS["378282246310005"]
-    assert json.loads(SURROGATES.restored_json(f'{{"card": {digits}}}')) == {"card": 378282246310005}
+    assert json.loads(restored_json(f'{{"card": {digits}}}')) == {"card": 378282246310005}
     grouped = STAND_INS["(212) 555-1234"].replace("-", "")
-    assert json.loads(SURROGATES.restored_json(f'{{"phone": [{grouped}]}}')) == {"phone": ["(212) 555-1234"]}
+    assert json.loads(restored_json(f'{{"phone": [{grouped}]}}')) == {"phone": ["(212) 555-1234"]}
 
 
 SPELLED = [

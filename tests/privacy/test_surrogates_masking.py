@@ -14,13 +14,14 @@ from cloud_bridge.protocol.problems import InvalidRequest, Problem
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mapping import MappingEntry, SessionMapping
 from edge_agent.privacy.mask import MaskResult, anonymize_text, mask, replace_spans, settle
-from edge_agent.privacy.restore import restore_json, restore_text
+from edge_agent.privacy.restore import restore_text
 from edge_agent.privacy.spans import Span, resolve
 from edge_agent.privacy.surrogates.surrogates import TYPES, Surrogates
 from edge_agent.privacy.vault import Style, Vault
 from edge_agent.settings import Settings
 from edge_agent.state.keys import KeyRing
 from edge_agent.state.state import State
+from tests.privacy.restored_json import restore_json
 
 pytestmark = pytest.mark.anyio
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,6 +162,30 @@ def test_a_surname_is_found_again_where_the_models_would_miss_it_in_capitals_too
 def test_a_surname_that_is_an_ordinary_word_is_left_to_the_detector():
     mapping = SessionMapping([MappingEntry("<PERSON_1>", "PERSON", "Theresa May")])
     assert mapping.known("In May, MAY I? Theresa May") == [Span(15, 26, "PERSON", 0.94)]
+
+
+def test_each_word_of_a_text_is_looked_up_once_however_many_values_begin_with_it():
+    looks: list[object] = []
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __getitem__(self, key: SupportsIndex | slice) -> str:
+            looks.append(key)
+            return super().__getitem__(key)
+
+        def startswith(self, *args: object) -> bool:
+            looks.append(args)
+            return super().startswith(*args)
+
+    numbers = [f"+44 20 7946 {number}" for number in range(1_000, 1_500)]
+    mapping = SessionMapping()
+    for number in numbers:
+        mapping.placeholder_for("PHONE_NUMBER", number)
+    text = Counted(", ".join(numbers))
+    found = mapping.known(text)
+    assert [str(text)[span.start : span.end] for span in found] == numbers
+    assert len(looks) <= 10 * len(numbers)
 
 
 WORDS = st.sampled_from(["Anna", "Erik", "Lindqvist", "Holm", "A.", "E.", "van", "Mrs", "LINDQVIST", "holm"])

@@ -152,10 +152,10 @@ def test_a_document_is_read_until_it_is_clear_and_at_most_so_far(encoder: Encode
 
 @pytest.mark.parametrize("text", ["the " * 250_000, "a" * 1_000_000, " " * 1_000_000, "\n" * 500_000, "of. " * 250_000])
 def test_a_huge_text_of_nothing_is_read_in_linear_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for passage in passages(text):
         describing(passage.text)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_failing_encoder_lets_nothing_through() -> None:

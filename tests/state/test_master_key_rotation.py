@@ -88,6 +88,24 @@ def test_copies_made_before_upgrades_follow(owner: State, home: Path) -> None:
         assert restored.verify_ledger() == 1
 
 
+def test_a_copy_that_cannot_be_written_now_keeps_the_old_key_until_it_can(owner: State, home: Path) -> None:
+    copy = home / "state.db.before-003"
+    owner._log._db.execute("VACUUM INTO ?", [str(copy)])
+    in_its_way = home / f"{copy.name}-journal"
+    in_its_way.mkdir()
+    with pytest.raises(Conflict) as caught:
+        HomeKey(home).rotate(owner)
+    assert caught.value.code == "old_key_left"
+    assert copy.name in caught.value.message
+    assert caught.value.hint.startswith(f"Make {copy} writable, or move it away, and run 'edge-agent vault")
+    assert HomeKey(home).open().fingerprint == owner.key_fingerprint
+    in_its_way.rmdir()
+    HomeKey(home).settle(owner)
+    assert HomeKey(home).is_settled()
+    with State.open(copy, HomeKey(home).open()) as restored:
+        assert restored.load("s5") == ENTRIES
+
+
 def test_a_ledger_that_was_altered_is_not_made_good(owner: State, home: Path) -> None:
     with owner._log.transaction() as tx:
         tx.db.execute("UPDATE ledger_head SET mac = ?", ("0" * 64,))

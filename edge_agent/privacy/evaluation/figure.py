@@ -17,11 +17,6 @@ class Watch(Protocol):
         """The same items, in order; `what` names the step."""
 
 
-def unwatched(items: Sequence[T], what: str) -> Iterable[T]:  # noqa: ARG001 - the protocol's signature
-    """Shows nothing."""
-    return items
-
-
 @dataclass(frozen=True, slots=True)
 class Figure:
     """`ours` beside `other`, which is `other_is`; both in `unit`.

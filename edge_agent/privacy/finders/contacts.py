@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from edge_agent.privacy.finders.hits import Finder, Hit, holds_any
+
+if TYPE_CHECKING:
+    import tldextract
 
 PHONE_REGIONS = (
     "US", "GB", "DE", "FR", "ES", "IT", "NL", "BE", "AT", "CH",
@@ -48,14 +52,20 @@ _SPELLED_EMAIL = re.compile(
 
 
 @cache
-def email_finder() -> Finder:
-    """E-mail addresses; certain where the domain ends in a public suffix. Never fetches the suffix list.
+def public_suffixes() -> tldextract.TLDExtract:
+    """What splits a host before its public suffix. Never fetches the suffix list.
 
     Made once: the list takes a quarter of a second to read.
     """
     import tldextract  # noqa: PLC0415 (slow, and the daemon starts without it)
 
-    suffixes = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)
+    return tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)
+
+
+@cache
+def email_finder() -> Finder:
+    """E-mail addresses; certain where the domain ends in a public suffix."""
+    suffixes = public_suffixes()
 
     @lru_cache(maxsize=4096)
     def has_suffix(domain: str) -> bool:

@@ -10,9 +10,8 @@ from edge_agent.privacy.finders.hits import Hit, announced, holds_any
 
 def coordinates(text: str) -> Iterator[Hit]:
     """Pairs of latitude and longitude to some metres. Bare pairs must be announced: any two decimals look like them."""
-    lower = text.lower()
-    if len(lower) == len(text) and holds_any(lower, ("lat", "lng", "lon")):
-        for match in _KEYED.finditer(lower):
+    if holds_any(text.lower(), ("lat", "lng", "lon")):
+        for match in _KEYED.finditer(text):
             yield match.start("value"), match.end("value"), 0.9
     for match in _PAIR.finditer(text):
         latitude, longitude = float(match["latitude"]), float(match["longitude"])
@@ -28,7 +27,8 @@ def coordinates(text: str) -> Iterator[Hit]:
 _WORDS = ("lat", "latitude", "lon", "lng", "longitude", "gps", "coordinates", "coordinate", "coords", "location",
           "position", "geo", "geolocation", "wgs84", "koordinaten", "coordonnées")  # fmt: skip
 _KEYED = re.compile(
-    r"(?<![a-z])(?:lat|lng|lon|long)(?:itude)?[\"'`]?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>[+\-]?\d{1,3}\.\d{3,15})(?!\d)"
+    r"(?<![a-z])(?:lat|lng|lon|long)(?:itude)?[\"'`]?\s{0,3}[:=]\s{0,3}[\"']?(?P<value>[+\-]?\d{1,3}\.\d{3,15})(?!\d)",
+    re.IGNORECASE,
 )
 _PAIR = re.compile(
     r"(?<![\w.])(?P<latitude>[+\-]?\d{1,2}\.\d{4,15})\u00b0? ?(?P<marked>[NSns](?![A-Za-z]))?(?: ?[,;/] ?| |%2C)"

@@ -72,10 +72,9 @@ _FORMATS = re.compile(
 
 def reference_number(text: str) -> Iterator[Hit]:
     """What stands behind "invoice no.", "claim #", "policy number:", "ticket", "ref." and the like."""
-    lower = text.lower()
-    if len(lower) != len(text) or not holds_any(lower, _REFERENCE_PARTS):
+    if not holds_any(text.lower(), _REFERENCE_PARTS):
         return
-    for match in _REFERENCE.finditer(lower):
+    for match in _REFERENCE.finditer(text):
         value = match["value"]
         if sum(map(str.isdigit, value)) >= 3 and not _ORDINARY.fullmatch(value):
             yield match.start("value"), match.end("value"), 0.9
@@ -91,9 +90,12 @@ _REFERENCE = re.compile(
     r"|badge|student|rechnungs?|kunden|vertrags|bestell|aktenzeichen)[ _\-]?"
     r"(?:(?:number|no\.?|nr\.?|num\.?|nummer|id|code|ref(?:erence)?)[\"'`]?\s{0,2}(?:is|was|[:=#])?"
     r"|[\"'`]?\s?[:#=]{1,2}\s?#?)\s{0,2}[\"'`]?#?"
-    r"(?P<value>[a-z]{0,6}[\-/]?(?=[a-z0-9\-/]{0,12}\d)[a-z0-9]+(?:[\-/][a-z0-9]+){0,5})(?![\w]|[.,:]\d)"
+    r"(?P<value>[a-z]{0,6}[\-/]?(?=[a-z0-9\-/]{0,12}\d)[a-z0-9]+(?:[\-/][a-z0-9]+){0,5})(?![\w]|[.,:]\d)",
+    re.IGNORECASE,
 )
-_ORDINARY = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?/\d\d?/\d{2,4}|(?:19|20)\d\d|[a-f0-9]{40}|[a-f0-9]{64}|v\d+")
+_ORDINARY = re.compile(
+    r"\d{4}-\d\d?-\d\d?|\d\d?/\d\d?/\d{2,4}|(?:19|20)\d\d|[a-f0-9]{40}|[a-f0-9]{64}|v\d+", re.IGNORECASE
+)
 
 
 def id_number(text: str) -> Iterator[Hit]:
@@ -109,17 +111,15 @@ _ID_NUMBER = re.compile(
 
 def device_serial(text: str) -> Iterator[Hit]:
     """Serial numbers that are said to be such."""
-    lower = text.lower()
-    if len(lower) != len(text) or not holds_any(
-        lower, ("serial", "s/n", "sn:", "seriennummer", "sn#", "device id", "device_id")
-    ):
+    if not holds_any(text.lower(), ("serial", "s/n", "sn:", "seriennummer", "sn#", "device id", "device_id")):
         return
-    for match in _SERIAL.finditer(lower):
+    for match in _SERIAL.finditer(text):
         if sum(map(str.isdigit, match["value"])) >= 2 and len(match["value"]) >= 6:
             yield match.start("value"), match.end("value"), 0.9
 
 
 _SERIAL = re.compile(
     r"(?<![a-z0-9])(?:serial(?:[ _\-]?(?:number|no\.?|num|nr\.?|#))?|s/n|sn(?=[:#])|seriennummer|device[ _\-]?id)"
-    r"[\"'`]?\s{0,2}(?:is|[:=#])?\s{0,2}[\"'`]?(?P<value>(?=[a-z0-9\-]{0,30}\d)[a-z0-9]{2,}(?:-[a-z0-9]+){0,6})(?![\w]|[.:]\d)"
+    r"[\"'`]?\s{0,2}(?:is|[:=#])?\s{0,2}[\"'`]?(?P<value>(?=[a-z0-9\-]{0,30}\d)[a-z0-9]{2,}(?:-[a-z0-9]+){0,6})(?![\w]|[.:]\d)",
+    re.IGNORECASE,
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_agent.privacy.finders.contacts import public_suffixes
 from edge_agent.privacy.surrogates import words
 from edge_agent.privacy.surrogates.draws import Draw
 from edge_agent.privacy.surrogates.forms import Forms
@@ -38,21 +39,37 @@ class Part:
 
 def parts(entity: str, value: str) -> list[Part]:
     """The words of `value`."""
-    found = _UNIT.finditer(value)
-    return [Part(match.start(), match.end(), match.group(), _role(entity, match.group())) for match in found]
+    found = list(_UNIT.finditer(value))
+    written = [match.group() for match in found]
+    return [
+        Part(match.start(), match.end(), match.group(), _role(entity, written, place))
+        for place, match in enumerate(found)
+    ]
 
 
-def _role(entity: str, word: str) -> Role:
+def _role(entity: str, written: Sequence[str], place: int) -> Role:
+    word = written[place]
     if any(character.isdigit() for character in word):
         return "code"
     if entity in {"EMAIL_ADDRESS", "USERNAME"}:
         return "name" if len(word) > 1 else "code"
     if len(word) == 1 and word.islower():
         return "kept"
-    if word.lower() in (words.KEPT_IN_PEOPLE if entity == "PERSON" else words.KEPT_IN_PLACES):
+    if _is_beside_a_name(written, place) if entity == "PERSON" else word.lower() in words.KEPT_IN_PLACES:
         return "kept"
     short = 1 if entity in {"PERSON", "ORGANIZATION"} else 3
     return "code" if len(word) <= short and word.isupper() else "name"
+
+
+def _is_beside_a_name(written: Sequence[str], place: int) -> bool:
+    """Whether a word of a person's name is a particle or a title: "Das" is one in "Jo das Neves", not in "Jo Das"."""
+    word, before, after = written[place], written[:place], written[place + 1 :]
+    if word in words.PARTICLES:
+        following = next((each for each in after if each not in words.PARTICLES), "")
+        return following[:1].isupper()
+    if word.lower() in words.TITLES and (after or all(each.lower() in words.TITLES for each in before)):
+        return True
+    return word.lower() in words.SUFFIXES and bool(before)
 
 
 class Names:
@@ -89,8 +106,12 @@ class Names:
 
     def domain(self, host: str) -> str | None:
         """A domain under one that RFC 2606 keeps for examples."""
-        word = self._word(_main_label(host), {}, "surname")
-        return f"{word.lower()}.example.org" if word else None
+        before, main = _split(host)
+        word = self._word(main.partition(".")[0], {}, "surname")
+        under = self._word(before, {}, "given") if before else None
+        if word is None or (before and under is None):
+            return None
+        return f"{under}.{word}.example.org".lower() if under else f"{word}.example.org".lower()
 
     def email(self, value: str, draw: Draw) -> str | None:
         """An address whose words agree with those of the names in the session."""
@@ -107,7 +128,8 @@ class Names:
         given, real = parts(entity, stand_in), parts(entity, value)
         if len(given) == len(real):
             for new, old in zip(given, real, strict=True):
-                if old.role == "name" and new.text.isascii() and new.text.isalpha():
+                # A word that stayed by the rules of a former version goes on as itself, and stands for nothing.
+                if old.role == "name" and new.text != old.text and new.text.isascii() and new.text.isalpha():
                     self._learn(new.text, old.text, plural=entity == "PERSON")
         if len(given) != len(real) or any(part.role == "code" for part in real):
             self._forms.add(stand_in, value)
@@ -120,7 +142,6 @@ class Names:
         """Know an address again, its local part and its domain, too."""
         self._forms.add(stand_in, value)
         (local, _, domain), (real_local, _, real_domain) = stand_in.rpartition("@"), value.rpartition("@")
-        self._forms.add_spelling(domain, real_domain)
         new, old = parts("EMAIL_ADDRESS", local), parts("EMAIL_ADDRESS", real_local)
         for coined, real in zip(new, old, strict=False) if len(new) == len(old) else ():
             if real.role == "name" and coined.role == "name":
@@ -128,10 +149,15 @@ class Names:
         self.learn_host(domain, real_domain)
 
     def learn_host(self, domain: str, host: str) -> None:
-        """Know what a domain is called again."""
-        label = _main_label(host)
+        """Know a domain by itself again, and what it is called. Hosts of one name share it: it may mean either."""
+        _, main = _split(host)
+        self._forms.add_spelling(domain, host.lower().removeprefix("www."))
+        above = domain.partition(".")[2]
+        if above.count(".") == 2:
+            self._forms.add_spelling(above, main)
+        label = main.partition(".")[0]
         if label.isalpha():
-            self._learn(domain.partition(".")[0], label)
+            self._learn(domain.removesuffix(".example.org").rpartition(".")[2], label)
 
     def _learn_initial(self, entity: str, given: Sequence[Part], real: Sequence[Part]) -> None:
         names = [place for place, part in enumerate(real) if part.role == "name"]
@@ -201,10 +227,15 @@ def _spellings(
                 yield new[ends[0][0].start : ends[0][1].end], old[ends[1][0].start : ends[1][1].end]
 
 
-def _main_label(host: str) -> str:
-    """What a host is called: "acme" of "mail.acme.co.uk"."""
+def _split(host: str) -> tuple[str, str]:
+    """What stands before the name of a host, and its name with the rest: "mail" and "acme.co.uk"."""
+    host = host.lower().strip(".").removeprefix("www.")
+    found = public_suffixes()(host)
+    if found.ipv4:
+        return "", host.replace(".", "-")
     labels = host.split(".")
-    return max(labels[:-1] or labels, key=len)
+    place = max(len(labels) - 2 - (found.suffix.count(".") if found.domain else 0), 0)
+    return ".".join(labels[:place]), ".".join(labels[place:])
 
 
 def _code(text: str, draw: Draw) -> str:

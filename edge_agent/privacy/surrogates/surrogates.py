@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from edge_agent.privacy.surrogates.draws import Draw
 from edge_agent.privacy.surrogates.forms import Forms
@@ -42,7 +43,7 @@ class Surrogates:
         self._forms = Forms()
         self._names = Names(seed, self._forms, self._is_free)
         self._said: set[str] = set()
-        self._texts: list[str] = []
+        self._beside: set[tuple[str, str]] = set()
         self._given: dict[str, str] = {}
         self._refused: set[tuple[str, str]] = set()
 
@@ -50,9 +51,7 @@ class Surrogates:
         """Make no stand-in that is a part of one of these texts."""
         if self._types:
             for text in texts:
-                lowered = text.lower()
-                self._texts.append(lowered)
-                self._said.update(_WORD.findall(lowered))
+                self._heed(text)
 
     def made(self, entity: str, value: str) -> str | None:
         """A new stand-in for `value`; None where its type was not chosen or has none, or none is free."""
@@ -72,9 +71,7 @@ class Surrogates:
         """From now on `stand_in` stands for `value`. Raises ValueError where it stands for another."""
         if self._given.setdefault(stand_in, value) != value:
             raise ValueError("one stand-in for two values")
-        lowered = value.lower()
-        self._texts.append(lowered)
-        self._said.update(_WORD.findall(lowered))
+        self._heed(value)
         if entity in NAMES:
             self._names.learn(entity, stand_in, value)
         elif entity == "EMAIL_ADDRESS":
@@ -125,13 +122,14 @@ class Surrogates:
         """`text` with every stand-in replaced by what it stands for."""
         return self.carry().push(text, last=True)
 
-    def restored_json(self, document: str) -> str:
-        """The same for the source of a JSON document, which stays one."""
-        return self.carry(least_depth=1).push(document, last=True)
-
     def carry(self, *, least_depth: int = 0) -> Carry:
         """The same for a text that comes in pieces; `least_depth` is 1 for a JSON document."""
         return Carry(self._forms, least_depth=least_depth)
+
+    def _heed(self, text: str) -> None:
+        said = _WORD.findall(text.lower())
+        self._said.update(said)
+        self._beside |= _pairs(said)
 
     def _make(self, entity: str, value: str, draw: Draw) -> str | None:
         if entity in NAMES:
@@ -156,9 +154,10 @@ class Surrogates:
             return False
         if entity not in MAKERS:
             meant = self._forms.meant(made)
-            return meant is None or entity in NAMES  # what a name stands for follows from its words
-        lowered, compact = made.lower(), _compact(made).lower()
-        if any(lowered in text or compact in text for text in self._texts):
+            # What a name stands for follows from its words.
+            return meant is None or meant.lower() == value.lower() or entity in NAMES
+        pairs = _pairs(_WORD.findall(made.lower()))
+        if _compact(made).lower().removeprefix("+") in self._said or (pairs and pairs <= self._beside):
             return False
         # The same number, written otherwise, has the same digits.
         meant = self._forms.meant(made) or self._forms.meant(_compact(made))
@@ -174,6 +173,11 @@ class Surrogates:
 def _host(site: str) -> str:
     found = _HOST.fullmatch(site)
     return found["host"] if found is not None else site
+
+
+def _pairs(said: Sequence[str]) -> set[tuple[str, str]]:
+    """Neighbours of which one is no mere word, as the groups of a number are."""
+    return {(first, second) for first, second in pairwise(said) if not (first.isalpha() and second.isalpha())}
 
 
 def _compact(written: str) -> str:

@@ -46,15 +46,24 @@ def count(family: Family) -> int:
     return len(first) * len(last)
 
 
-KEPT_IN_PEOPLE = frozenset(
+PARTICLES = frozenset(
     {
-        *("al", "and", "bin", "da", "das", "de", "del", "della", "den", "der", "di", "dos", "dr", "du", "e", "el"),
-        *("ibn", "ii", "iii", "iv", "jr", "la", "le", "lord", "lady", "madam", "madame", "md", "miss", "mr", "mrs"),
-        *("ms", "mx", "och", "phd", "prof", "professor", "sir", "sr", "st", "te", "ten", "ter", "the", "und", "van"),
-        *("von", "y", "zu", "zum", "zur"),
+        *("al", "and", "bin", "da", "das", "de", "del", "della", "den", "der", "di", "dos", "du", "e", "el", "ibn"),
+        *("la", "le", "och", "te", "ten", "ter", "the", "und", "van", "von", "y", "zu", "zum", "zur"),
     }
 )
-"""Particles and titles stay in a name: "Dr van Dyck" is "Dr van Kelderholt"."""
+"""Stay before a name, in small letters: "van Dyck" is "van Kelderholt". With a capital they may be names themselves."""
+
+TITLES = frozenset(
+    {
+        *("dr", "lady", "lord", "madam", "madame", "miss", "mr", "mrs", "ms", "mx", "prof", "professor", "sir", "sr"),
+        "st",
+    }
+)
+"""Stay before a name: "Dr Dyck" is "Dr Kelderholt"."""
+
+SUFFIXES = frozenset({"ii", "iii", "iv", "jr", "md", "phd", "sr"})
+"""Stay after a name."""
 
 KEPT_IN_PLACES = frozenset(
     {

@@ -33,6 +33,8 @@ from edge_agent.state.migrations import backups
 from edge_agent.state.state import State
 
 _NEXT, _OLD = ".next", ".old"
+_PASSING = frozenset({"state_busy", "disk_full", "state_unwritable"})
+"""Codes of problems with a copy that is whole: it is written when they are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,16 @@ class HomeKey:
         if old.fingerprint in {None, new.fingerprint}:
             return
         rings = [KeyRing(one.place.read(one.record)) for one in (old, new)]
-        # A damaged copy cannot be mended here; without the old key nobody reads it.
-        with suppress(sqlite3.DatabaseError, Broken), closing(sqlite3.connect(copy, isolation_level=None)) as db:
-            rekey.rekey_copy(db, *rings)
+        try:
+            with readable_errors(copy), closing(sqlite3.connect(copy, isolation_level=None)) as db:
+                rekey.rekey_copy(db, *rings)
+        except (Problem, sqlite3.IntegrityError) as error:
+            # A damaged copy cannot be mended here; without the old key nobody reads it.
+            if isinstance(error, Problem) and error.code in _PASSING:
+                raise _old_key_left(
+                    f"The new key counts, but the old one is still there: {error.message}",
+                    f"Make {copy} writable, or move it away,",
+                ) from error
 
     def _counts(self, fingerprint: str) -> bool:
         """Whether the key that the database is written with has its final name."""
@@ -264,9 +273,9 @@ class HomeKey:
         return None if row is None else str(row[0])
 
 
-def _old_key_left(message: str) -> Conflict:
+def _old_key_left(message: str, first: str = "Unlock the keyring") -> Conflict:
     return Conflict(
         message,
         code="old_key_left",
-        hint="Unlock the keyring and run 'edge-agent vault rotate'; the next start of the daemon tries it, too.",
+        hint=f"{first} and run 'edge-agent vault rotate'; the next start of the daemon tries it, too.",
     )

@@ -10,9 +10,9 @@ from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event, Finish, TextDelta
 from edge_agent.bench.masked_answers import masked_answers
 from edge_agent.privacy.detect import Detector
-from edge_agent.privacy.evaluation.figure import unwatched
 from edge_agent.privacy.evaluation.memory import in_memory, with_surrogates
 from edge_agent.privacy.evaluation.questions import questions
+from tests.privacy.evaluation.unwatched import unwatched
 
 
 class Repeating:

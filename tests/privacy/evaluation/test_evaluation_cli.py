@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cloud_bridge.protocol.problems import InvalidRequest
-from edge_agent.cli import privacy_eval
+from cloud_bridge.protocol.problems import InvalidRequest, NotFound
+from edge_agent.cli import privacy_eval, privacy_figures
+from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.evaluation.figure import Figure
-
-pytestmark = pytest.mark.slow
 
 DATA = Path(__file__).parent / "data"
 
@@ -36,6 +35,7 @@ def home(tmp_path: Path, models_home: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_figures_of_the_parts_asked_for(home: Path):
     asked = ("--only", "wl3", "--only", "wl1", "--only", "payloads", "--payloads", "3", "--no-stock")
     done = evaluate(home, "--data", str(DATA), *asked, "--json")
@@ -62,6 +62,7 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]):
     assert rows[1].split() == ["speed", "cold", "1.5", "s"]
 
 
+@pytest.mark.slow
 def test_missing_data_and_unknown_parts_are_told_before_anything_is_measured(home: Path, tmp_path: Path):
     (tmp_path / "data").mkdir()
     missing = evaluate(home, "--data", str(tmp_path / "data"))
@@ -71,3 +72,34 @@ def test_missing_data_and_unknown_parts_are_told_before_anything_is_measured(hom
     with pytest.raises(InvalidRequest, match="tabs") as raised:
         privacy_eval.evaluate(DATA, only=["wl1", "tabs"])
     assert "presidio_research" in (raised.value.hint or "")
+
+
+@pytest.mark.slow
+def test_what_is_generated_needs_no_data(home: Path):
+    done = evaluate(home, "--only", "payloads", "--payloads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {figure["data"] for figure in json.loads(done.stdout)} == {"generated payloads"}
+
+
+def test_a_part_that_reads_data_asks_for_them():
+    with pytest.raises(InvalidRequest, match="wl1") as raised:
+        privacy_eval.evaluate(only=["wl1", "payloads"])
+    assert raised.value.param == "data"
+    assert "--data" in (raised.value.hint or "")
+
+
+def trained(home: Path, models: str, fold: Path) -> Detector:
+    (fold / privacy_figures.MODEL_FILE).touch()
+    asked = privacy_figures.Asked(DATA, ("tab",), 1, 1, None, 1, stock=False, folds=fold.parent)
+    run = privacy_figures._Run(home, {"EDGE_AGENT_PRIVACY__MODELS": models}, asked, lambda items, _: items)
+    return run._trained(fold)
+
+
+def test_a_fold_stands_for_the_model_that_it_is_of_and_no_other(tmp_path: Path):
+    (fold := tmp_path / "fold-1").mkdir()
+    detector = trained(tmp_path, "edge-pii-int8,rampart-int8", fold)
+    assert detector._folder_of("edge-pii-int8") == fold
+    with pytest.raises(NotFound, match="rampart-int8"):
+        detector._folder_of("rampart-int8")
+    with pytest.raises(InvalidRequest, match="edge-pii-int8"):
+        trained(tmp_path, "rampart-int8", fold)

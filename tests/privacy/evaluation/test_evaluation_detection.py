@@ -8,9 +8,10 @@ import pytest
 
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.evaluation import datasets, detection
-from edge_agent.privacy.evaluation.figure import Figure, unwatched
+from edge_agent.privacy.evaluation.figure import Figure
 from edge_agent.privacy.evaluation.speed import Both, speed
 from edge_agent.privacy.evaluation.stock import SPACY_MODEL, Find, stock
+from tests.privacy.evaluation.unwatched import unwatched
 
 DATA = Path(__file__).parent / "data"
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.privacy.detect import Detector
-from edge_agent.privacy.evaluation.figure import unwatched
 from edge_agent.privacy.evaluation.surfaces import SURFACES, shows
 from edge_agent.privacy.evaluation.wire import sent
+from tests.privacy.evaluation.unwatched import unwatched
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,12 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _structured(key: str, value: str) -> Any:
-    """A list from "A,B", thresholds from "A=0.5,B=0.6"; anything else as it is."""
+    """A list from "A,B" or from '["A", "B"]', thresholds from "A=0.5,B=0.6"; anything else as it is."""
+    if key in _LISTS and value.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"{key} = {value}")[key]
+        except tomllib.TOMLDecodeError:
+            return value  # which is no list, and is refused by name
     entries = value.split(",")
     if key != "residency":  # it refuses empty ones, as none would mean anywhere
         entries = [entry for entry in entries if entry]

@@ -16,17 +16,21 @@ GUESSED_NUMBERS = frozenset({"ID_NUMBER"})
 """Numbers that a model takes for somebody's. One that no word announces is too often a quantity to speak for itself."""
 
 
+_ANNOUNCING = re.compile(r"(?:(?:no|nr|num|number|id|ref)\b\.?|#|№)[\s:]*(?=\S)", re.IGNORECASE)
+
 _AT_MOST = 0.45
 """What a guessed number scores: whatever else says what it is knows better."""
 
 
 def bare(span: Span, text: str) -> Span:
-    """`span` without the punctuation that a guess took along."""
+    """`span` without the punctuation, and the "no." before a number, that a guess took along."""
     start, end = span.start, span.end
     while end - 1 > start and text[end - 1] in _EDGE:
         end -= 1
     while start < end - 1 and text[start] in _EDGE:
         start += 1
+    announcing = _ANNOUNCING.match(text, start, end) if span.type in GUESSED_NUMBERS else None
+    start = announcing.end() if announcing else start
     score = min(span.score, _AT_MOST) if span.type in GUESSED_NUMBERS and span.score < CERTAIN else span.score
     return replace(span, start=start, end=end, score=score)
 

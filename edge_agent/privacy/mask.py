@@ -18,7 +18,7 @@ from edge_agent.privacy import documents, kinds, seams
 from edge_agent.privacy.detect import Detector, privacy_failed
 from edge_agent.privacy.documents import Document
 from edge_agent.privacy.mapping import SessionMapping
-from edge_agent.privacy.referred_to import plain_name, refuse_values_in_names, without_ids
+from edge_agent.privacy.referred_to import plain_name, refuse_values_in_names, short_seed, without_ids
 from edge_agent.privacy.restore import restore_text
 from edge_agent.privacy.second_check import SecondCheck
 from edge_agent.privacy.spans import Span, resolve
@@ -265,7 +265,7 @@ def _masked(
         return read.changed(spans, lambda value, inside: changed(value, inside, path, read.places(next(touched)[0])))
 
     masked = conversation.map_strings(text, document)
-    masked = without_ids(replace(masked, messages=tuple(map(plain_name, masked.messages))))
+    masked = short_seed(without_ids(replace(masked, messages=tuple(map(plain_name, masked.messages)))))
     counted = tuple(entity for entity in found if entity.type != kinds.LITERAL)
     return MaskResult(Masked(masked, dict(Counter(entity.type for entity in counted))), counted)
 

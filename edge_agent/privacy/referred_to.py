@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,9 @@ from dataclasses import replace
 from cloud_bridge.protocol.conversation import Conversation, Message, Part, ResponseFormat, ToolCall, ToolResult
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.privacy.second_check import SecondCheck
+
+SHORT_SEED = 1_000_000
+"""Seeds from here on have the length of somebody's number."""
 
 
 def refuse_values_in_names(conversation: Conversation, check: SecondCheck) -> None:
@@ -51,6 +55,15 @@ def without_ids(conversation: Conversation) -> Conversation:
 
     messages = (replace(message, parts=tuple(map(numbered, message.parts))) for message in conversation.messages)
     return replace(conversation, messages=tuple(messages))
+
+
+def short_seed(conversation: Conversation) -> Conversation:
+    """A seed of many digits may be a card's or a telephone's number: another stands for it, always the same."""
+    seed = conversation.sampling.seed
+    if seed is None or abs(seed) < SHORT_SEED:
+        return conversation
+    digest = hashlib.blake2b(str(seed).encode(), digest_size=8).digest()
+    return replace(conversation, sampling=replace(conversation.sampling, seed=int.from_bytes(digest) % SHORT_SEED))
 
 
 def plain_name(message: Message) -> Message:

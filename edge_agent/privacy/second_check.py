@@ -68,7 +68,7 @@ class SecondCheck:
     def body(self, body: bytes, stand_in: StandIn = lambda _: False, *, ours: Collection[str] = ()) -> None:
         """The same for the bytes of a request. `ours`: strings that we made, such as its ids. They must be JSON."""
         try:
-            texts = list(_walked(_without_seed(json.loads(body))))
+            texts = list(_walked(json.loads(body)))
         except (ValueError, RecursionError) as error:
             raise _left("The request that would leave cannot be read back.") from error
         self._refuse((text for text in texts if text not in ours), stand_in)
@@ -161,13 +161,6 @@ def _walked(value: Any) -> Iterator[str]:
     elif isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
         # A number that is a value is one wholly; the digits of a fraction are none.
         yield str(int(value))
-
-
-def _without_seed(body: Any) -> Any:
-    """A request's body without its seed: a random number, now and then with the form of a card's."""
-    if isinstance(body, dict) and isinstance(body.get("seed"), int):
-        return {key: value for key, value in body.items() if key != "seed"}
-    return body
 
 
 def _left(message: str) -> Unsafe:

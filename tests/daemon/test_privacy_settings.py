@@ -32,6 +32,13 @@ def test_models_in_the_environment_are_separated_by_commas(tmp_path: Path) -> No
     assert settings.privacy.models == ("edge-pii-int8", "another")
 
 
+def test_a_list_in_the_environment_may_be_written_as_in_the_file(tmp_path: Path) -> None:
+    settings = Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__DENY": '["Zorbax", { text = "F-1", type = "PROJECT" }]'})
+    assert [entry if isinstance(entry, str) else entry.text for entry in settings.privacy.deny] == ["Zorbax", "F-1"]
+    with pytest.raises(InvalidRequest, match=r"privacy\.deny"):
+        Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__DENY": '["Zorbax"'})
+
+
 @pytest.mark.parametrize(
     ("config", "key", "says"),
     [

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -347,3 +348,20 @@ async def test_what_a_later_text_reveals_is_masked_in_the_earlier_ones(vault: Va
     detector: Detector = FindsOnlyBeside()  # type: ignore[assignment]
     result = await mask(conversation, detector=detector, vault=vault, session_id="s")
     assert result.masked.conversation.last_user_text == "<PERSON_1> called. That is Mrs <PERSON_1>, of course."
+
+
+@pytest.mark.parametrize(("seed", "left"), [(42, 42), (None, None), (999_999, 999_999)])
+async def test_a_short_seed_leaves_as_it_is(seed: int | None, left: int | None, detector: Detector, vault: Vault):
+    asked = replace(said(Text("Hello")), sampling=Sampling(seed=seed))
+    result = await mask(asked, detector=detector, vault=vault, session_id="s")
+    assert result.masked.conversation.sampling.seed == left
+
+
+async def test_a_seed_that_could_be_a_number_of_somebody_leaves_as_another(detector: Detector, vault: Vault):
+    asked = replace(said(Text("Hello")), sampling=Sampling(seed=4111111111111111))
+    seeds = {
+        (await mask(asked, detector=detector, vault=vault, session_id=session)).masked.conversation.sampling.seed
+        for session in ("a", "b")
+    }
+    assert len(seeds) == 1
+    assert 0 <= seeds.pop() < 1_000_000

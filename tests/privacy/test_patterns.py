@@ -191,3 +191,24 @@ def test_what_is_drawn_as_nothing_hides_nothing(nothing: str):
     seen = plain(f"card 4111{nothing}1111{nothing}1111{nothing}1111.")
     assert seen.text == "card 4111111111111111."
     assert seen.original([Span(5, 21, "CREDIT_CARD", 1.0)]) == [Span(5, 24, "CREDIT_CARD", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("EMAIL_ADDRESS", "write to margarethe&#46;lindqvist&commat;corp-mail&period;de now"),
+        ("EMAIL_ADDRESS", "write to ada&amp;#x40;example.org now"),
+        ("PHONE_NUMBER", "tel +44&#32;20&nbsp;7946&#32;0958 today"),
+        ("US_SSN", "ssn: 536&#45;22&#45;1234."),
+        ("PASSWORD", "password&#58; hunter2-XyZ"),
+    ],
+)
+def test_what_html_writes_as_references_is_found_whole(kind: str, text: str):
+    find = next(find for name, _, find in every.of_several_types() if name == "references")
+    assert [text[start:end] for entity, (start, end, _) in find(text) if entity == kind]
+
+
+def test_what_only_looks_like_references_stays():
+    find = next(find for name, _, find in every.of_several_types() if name == "references")
+    for text in ("R&D; AT&T; a &nope; b &#; c", "&" * 5000, "&amp;" * 2000):
+        assert list(find(text)) == []

@@ -100,8 +100,8 @@ def test_the_digits_of_a_fraction_are_no_card() -> None:
     SecondCheck().body(b'{"vector": [1.4111111111111111, 0.4111111111111111], "at": 1795305600}')
 
 
-def test_a_seed_is_no_value_but_what_is_said_beside_it_is() -> None:
-    SecondCheck().body(b'{"messages": [], "seed": 4111111111111111}')
+def test_a_number_in_a_body_is_searched_wherever_it_stands() -> None:
+    SecondCheck().body(b'{"messages": [], "seed": 411111}')
     for body in (b'{"input": {"seed": 4111111111111111}}', b'{"seed": "4111111111111111"}'):
         with pytest.raises(Unsafe, match="CREDIT_CARD"):
             SecondCheck().body(body)

@@ -1,11 +1,12 @@
-"""Values inside encoded text: percent-encoded, as in the query of a link (RFC 3986, section 2.1), and escaped, as in
-the strings of JSON and of programs (RFC 8259, section 7), in however many layers.
+"""Values inside encoded text: percent-encoded, as in the query of a link (RFC 3986, section 2.1); escaped, as in the
+strings of JSON and of programs (RFC 8259, section 7), in however many layers; and as HTML's character references.
 """
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from urllib.parse import unquote
 
@@ -41,22 +42,39 @@ def behind_escapes(finders: Sequence[tuple[str, Finder]]) -> TypedFinder:
     """A function that finds with their type what `finders` are sure of once the escapes are undone."""
 
     def find(text: str) -> Iterator[tuple[str, Hit]]:
-        if "\\" not in text or _ESCAPE.search(text) is None:
-            return
-        pieces = [match.group() for match in _PIECE.finditer(text)]
-        ends = list(accumulate(map(len, pieces)))
-        seen = plain("".join(map(_unescaped, pieces)))
-        for entity, finder in finders:
-            hits = [Span(*hit[:2], entity, hit[2]) for hit in finder(seen.text) if hit[2] >= SURE]
-            for span in seen.original(hits):
-                start = ends[span.start - 1] if span.start else 0
-                yield entity, (start, ends[span.end - 1], span.score)
+        if "\\" in text and _ESCAPE.search(text) is not None:
+            yield from _behind(_ESCAPES, _unescaped, text, finders)
 
     return find
 
 
+def behind_references(finders: Sequence[tuple[str, Finder]]) -> TypedFinder:
+    """The same for HTML's character references: `&#64;`, `&#x40;`, `&commat;`."""
+
+    def find(text: str) -> Iterator[tuple[str, Hit]]:
+        if "&" in text and _REFERENCE.search(text) is not None:
+            yield from _behind(_REFERENCES, _referred, text, finders)
+
+    return find
+
+
+def _behind(
+    piece: re.Pattern[str], decoded: Callable[[str], str], text: str, finders: Sequence[tuple[str, Finder]]
+) -> Iterator[tuple[str, Hit]]:
+    pieces = [match.group() for match in piece.finditer(text)]
+    ends = list(accumulate(map(len, pieces)))
+    seen = plain("".join(map(decoded, pieces)))
+    for entity, finder in finders:
+        hits = [Span(*hit[:2], entity, hit[2]) for hit in finder(seen.text) if hit[2] >= SURE]
+        for span in seen.original(hits):
+            start = ends[span.start - 1] if span.start else 0
+            yield entity, (start, ends[span.end - 1], span.score)
+
+
 _ESCAPE = re.compile(r"\\{1,15}(?:u[0-9a-fA-F]{4}|[nrtbf\"/])")
-_PIECE = re.compile(_ESCAPE.pattern + r"|[\s\S]")
+_ESCAPES = re.compile(_ESCAPE.pattern + r"|[\s\S]")
+_REFERENCE = re.compile(r"&(?:amp;){0,2}(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,10});")
+_REFERENCES = re.compile(_REFERENCE.pattern + r"|[\s\S]")
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
@@ -69,3 +87,10 @@ def _unescaped(piece: str) -> str:
         return _CONTROL.get(escape, escape)
     character = chr(int(escape[1:], 16))
     return "\ufffd" if "\ud800" <= character <= "\udfff" else character  # half of a pair: no value has one
+
+
+def _referred(piece: str) -> str:
+    """One character for each piece; of a name that HTML does not know, its first."""
+    if len(piece) == 1:
+        return piece
+    return html.unescape(piece.replace("amp;", ""))[:1]

@@ -21,7 +21,7 @@ from edge_agent.privacy.finders.hits import Finder, TypedFinder
 from edge_agent.privacy.finders.identifiers import america, known, vat
 
 CARD_WORDS = ("card", "credit", "debit", "visa", "mastercard", "amex", "maestro", "kreditkarte", "karte", "carte")
-SSN_WORDS = ("ssn", "ssns", "social security", "ss#", "social_security_number")
+SSN_WORDS = ("ssn", "ssns", "social security", "ss#", "social_security_number", "social", "soc sec", "soc. sec")
 
 
 def finders() -> Iterator[tuple[str, Finder, tuple[str, ...]]]:
@@ -72,3 +72,5 @@ def of_several_types() -> Iterator[tuple[str, Collection[str], TypedFinder]]:
     types = [entity for entity, _ in proving]
     yield "percent", types, encoded.behind_percent(proving)
     yield "escaped", types, encoded.behind_escapes(proving)
+    referred = (*proving, ("PASSWORD", credentials.password))
+    yield "references", [*types, "PASSWORD"], encoded.behind_references(referred)

@@ -272,7 +272,7 @@ def _structured(key: str, value: str) -> Any:
         except tomllib.TOMLDecodeError:
             return value  # which is no list, and is refused by name
     entries = value.split(",")
-    if key != "residency":  # it refuses empty ones, as none would mean anywhere
+    if key not in {"never_leave", "residency"}:  # an unset shell variable must not mean: nothing stays, or anywhere
         entries = [entry for entry in entries if entry]
     if key == "thresholds":
         return {entity: threshold for entity, _, threshold in (entry.partition("=") for entry in entries)}

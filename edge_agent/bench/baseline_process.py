@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_agent.bench import baseline_loops
 from edge_agent.runtimes.worker import lifeline
+from edge_agent.runtimes.worker_process import worker_environment
 
 _GOODBYE_SECONDS = 10
 
@@ -97,7 +98,7 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **(environ or {})},
+        env={**worker_environment(os.environ), **(environ or {})},
     )
     try:
         yield BaselineProcess(process)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloud_bridge.protocol.problems import InvalidRequest
+from edge_agent.composition import preferences
 from edge_agent.settings import Settings
 
 
@@ -25,6 +26,13 @@ def test_an_empty_region_in_the_environment_does_not_allow_all(tmp_path: Path, s
     (tmp_path / "config.toml").write_text('[privacy]\nresidency = ["eu"]\n')
     with pytest.raises(InvalidRequest, match="a region has no name"):
         Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__RESIDENCY": said})
+
+
+def test_an_unset_variable_does_not_let_everything_leave(tmp_path: Path) -> None:
+    said = Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__NEVER_LEAVE": ""}).privacy
+    with pytest.raises(InvalidRequest, match="never_leave"):
+        preferences(said)
+    assert Settings.load(tmp_path, {"EDGE_AGENT_PRIVACY__NEVER_LEAVE": "[]"}).privacy.never_leave == ()
 
 
 def test_models_in_the_environment_are_separated_by_commas(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # on a machine that has anything else to do that makes generation several times slower. Sleeping at once costs a third
 # on an idle one. The second setting is GCC's, and counts there; the first is everybody else's.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-_WITHHELD = "EDGE_AGENT_VAULT__PASSPHRASE"
+WITHHELD = "EDGE_AGENT_VAULT__PASSPHRASE"
 """Opens the vault; a process that runs a model has no need of it."""
 _LOAD_SECONDS = 300
 _GOODBYE_SECONDS = 2
@@ -38,7 +38,7 @@ Reply = Frame | Problem
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a model's process is told of `environ`."""
-    return {**ENVIRONMENT, **{name: value for name, value in environ.items() if name != _WITHHELD}}
+    return {**ENVIRONMENT, **{name: value for name, value in environ.items() if name != WITHHELD}}
 
 
 class WorkerProcess:

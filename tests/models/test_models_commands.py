@@ -38,9 +38,10 @@ def test_default_pulls_what_fits_and_what_privacy_needs(models_home: Path, tmp_p
     result = _run(
         tmp_path, "pull", "--default", "--json",
         EDGE_AGENT_MIRROR=str(models_home), EDGE_AGENT_MODELS__RAM_BUDGET_MB="400",
+        EDGE_AGENT_PRIVACY__MODELS="edge-pii-int8,rampart-pii-q4",
     )  # fmt: skip
     ids = [one["id"] for one in json.loads(result.stdout)["pulled"]]
-    assert ids == ["smollm2-135m-instruct-q4_1", "rampart-pii-q4", SPACY]
+    assert ids == ["smollm2-135m-instruct-q4_1", "rampart-pii-q4"]
 
 
 def test_problems_say_what_to_do(models_home: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from edge_agent.bench import baseline_loops
 from edge_agent.runtimes.worker import lifeline
-from edge_agent.runtimes.worker_process import WITHHELD
+from edge_agent.runtimes.worker_process import without_passphrase
 
 _GOODBYE_SECONDS = 10
 
@@ -98,7 +98,7 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**{name: value for name, value in os.environ.items() if name != WITHHELD}, **(environ or {})},
+        env={**without_passphrase(os.environ), **(environ or {})},
     )
     try:
         yield BaselineProcess(process)

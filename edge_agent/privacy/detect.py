@@ -89,7 +89,7 @@ class Detector:
         if not text or text.isspace():
             return []
         seen = plain.plain(text)
-        spans = [Span(*hit[:2], entity, hit[2]) for entity, find in _LONG for hit in find(seen.text)]
+        spans = list(_in_the_whole(seen.text))
         spans.extend(self._in_windows(seen.text, stop))
         wanted = self._preferences
         kept = wanted.not_allowed(list(names.plausible(wanted.believed(spans), seen.text)), seen.text)
@@ -106,13 +106,13 @@ class Detector:
         ahead: deque[tuple[int, str, bytes, Reading | None]] = deque()
         try:
             for start, window in windows(text):
-                _go_on(stop)
+                go_on(stop)
                 key = hashlib.blake2b(window.encode("utf-8", "surrogatepass"), digest_size=16).digest()
                 ahead.append((start, window, key, None if self._recalled(key) is not None else analyzer.start(window)))
                 if len(ahead) > AHEAD:
                     yield from self._finished(analyzer, *ahead.popleft())
             while ahead:
-                _go_on(stop)
+                go_on(stop)
                 yield from self._finished(analyzer, *ahead.popleft())
         finally:
             for _, _, _, reading in ahead:
@@ -161,23 +161,29 @@ class Detector:
             return self._analyzer
 
 
-def _go_on(stop: threading.Event) -> None:
+def go_on(stop: threading.Event) -> None:
+    """Raise TimeoutError where nobody waits any more."""
     if stop.is_set():
         raise TimeoutError
 
 
-def _where_long(find: Finder) -> Finder:
-    """`find` for a text with a run of characters that is longer than what two windows share."""
-    return lambda text: find(text) if max(map(len, text.split()), default=0) > OVERLAP else iter(())
+def _in_the_whole(text: str) -> Iterator[Span]:
+    """What may be longer than two windows share, so that a window holds only a part."""
+    has_long_run = max(map(len, text.split()), default=0) > OVERLAP
+    for entity, find in (*_LONG, *_LONG_RUNS) if has_long_run else _LONG:
+        yield from (Span(start, end, entity, score) for start, end, score in find(text))
 
 
-# These may be longer than what two windows share, so that a window holds only a part.
 _LONG: tuple[tuple[str, Finder], ...] = (
-    ("API_KEY", _where_long(secrets.api_key)),
     ("CONNECTION_STRING", credentials.connection_string),
-    ("PASSWORD", _where_long(credentials.password)),
     ("PRIVATE_KEY", secrets.private_key),
-    ("URL", _where_long(network.url)),
+)
+
+# These are one run of characters, without white space.
+_LONG_RUNS: tuple[tuple[str, Finder], ...] = (
+    ("API_KEY", secrets.api_key),
+    ("PASSWORD", credentials.password),
+    ("URL", network.url),
 )
 
 

@@ -12,9 +12,8 @@ _EDGE = " \t\r\n-,;:"
 _PHONE = re.compile(r"[+(]?[\d\s().\-/+]{4,}(?:\s*(?:x|ext\.?)\s*\d{1,6})?", re.IGNORECASE)
 _PHONE_DIGITS, _NUMBER_LENGTH = 5, 4
 
-GUESSED_NUMBERS = frozenset({"ID_NUMBER"})
-"""Numbers that a model takes for somebody's. One that no word announces is too often a quantity to speak for itself."""
-
+NUMBERS = frozenset({"ID_NUMBER"})
+"""Numbers that a model may take for somebody's."""
 
 _ANNOUNCING = re.compile(r"(?:(?:no|nr|num|number|id|ref)\b\.?|#|№)[\s:]*(?=\S)", re.IGNORECASE)
 
@@ -29,9 +28,9 @@ def bare(span: Span, text: str) -> Span:
         end -= 1
     while start < end - 1 and text[start] in _EDGE:
         start += 1
-    announcing = _ANNOUNCING.match(text, start, end) if span.type in GUESSED_NUMBERS else None
+    announcing = _ANNOUNCING.match(text, start, end) if span.type in NUMBERS else None
     start = announcing.end() if announcing else start
-    score = min(span.score, _AT_MOST) if span.type in GUESSED_NUMBERS and span.score < CERTAIN else span.score
+    score = min(span.score, _AT_MOST) if _is_guessed_number(span) else span.score
     return replace(span, start=start, end=end, score=score)
 
 
@@ -40,16 +39,21 @@ def could_be(span: Span, text: str) -> bool:
     found = text[span.start : span.end]
     if span.type == "PHONE_NUMBER":
         return sum(map(str.isdigit, found)) >= _PHONE_DIGITS and _PHONE.fullmatch(found) is not None
-    if span.type in GUESSED_NUMBERS:
+    if span.type in NUMBERS:
         return len(found) >= _NUMBER_LENGTH and any(map(str.isdigit, found))
     return span.type not in {"ADDRESS", "USERNAME"} or sum(map(str.isalnum, found)) > 3
 
 
 def is_direct(span: Span) -> bool:
     """Whether this finding by itself says that a text is about somebody."""
-    return span.type in kinds.DIRECT and (span.type not in GUESSED_NUMBERS or span.score >= CERTAIN)
+    return span.type in kinds.DIRECT and not _is_guessed_number(span)
 
 
 def counts_alone(span: Span) -> bool:
     """Whether it is masked where nothing direct stands in the text."""
-    return span.type not in kinds.INDIRECT and (span.type not in GUESSED_NUMBERS or span.score >= CERTAIN)
+    return span.type not in kinds.INDIRECT and not _is_guessed_number(span)
+
+
+def _is_guessed_number(span: Span) -> bool:
+    """One that no word announces is too often a quantity to speak for itself."""
+    return span.type in NUMBERS and span.score < CERTAIN

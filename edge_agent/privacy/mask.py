@@ -15,7 +15,7 @@ from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import Problem, Unsafe
 from edge_agent.privacy import documents, kinds, seams
-from edge_agent.privacy.detect import Detector, privacy_failed
+from edge_agent.privacy.detect import Detector, go_on, privacy_failed
 from edge_agent.privacy.documents import Document
 from edge_agent.privacy.mapping import SessionMapping
 from edge_agent.privacy.referred_to import plain_name, refuse_values_in_names, short_seed, without_ids
@@ -201,8 +201,7 @@ def _find(conversation: Conversation, detector: Detector, stop: threading.Event)
     findings = _Findings()
 
     def detected(value: str) -> list[Span]:
-        if stop.is_set():
-            raise TimeoutError
+        go_on(stop)
         return detector.detect(value, stop)
 
     def text(value: str) -> str:
@@ -244,8 +243,7 @@ def _masked(
     places = conversation.places()
 
     def changed(value: str, spans: Sequence[Span], path: str, place: Callable[[int], int]) -> str:
-        if stop.is_set():
-            raise TimeoutError
+        go_on(stop)
         settled = settle(value, spans, mapping)
         masked, entities = replace_spans(value, settled, mapping)
         found.extend(

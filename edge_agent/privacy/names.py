@@ -85,9 +85,8 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
 
     What a finder matched passes as it is.
     """
-    guesses_made = list(spans)
-    in_full_names = _words_of_full_names(guesses_made, text)
-    for guess in guesses_made:
+    named: list[tuple[Span, bool]] = []
+    for guess in spans:
         span = _addressed(guess, text) if guess.type == "ADDRESS" else guess
         if span.score >= CERTAIN:
             yield span
@@ -99,9 +98,13 @@ def plausible(spans: Iterable[Span], text: str) -> Iterator[Span]:
             continue
         for piece in _lines(span, text):
             cut = _cut(piece, text)
-            if cut is not None and (_is_name(text[cut.start : cut.end], cut) or _is_said(cut, text, in_full_names)):
-                yield _with_surname(cut, text)
-                yield from _title_before(cut, text)
+            if cut is not None:
+                named.append((cut, _is_name(text[cut.start : cut.end], cut)))
+    in_full_names = _words_of_full_names((cut for cut, is_name in named if is_name), text)
+    for cut, is_name in named:
+        if is_name or _is_said(cut, text, in_full_names):
+            yield _with_surname(cut, text)
+            yield from _title_before(cut, text)
 
 
 def _lines(span: Span, text: str) -> Iterator[Span]:
@@ -143,13 +146,12 @@ def _title_before(person: Span, text: str) -> Iterator[Span]:
         yield Span(before + title.start(), before + len(title.group().rstrip()) + title.start(), "TITLE", person.score)
 
 
-def _words_of_full_names(spans: Iterable[Span], text: str) -> frozenset[str]:
-    """The words of the persons' names of several words among `spans`."""
+def _words_of_full_names(names: Iterable[Span], text: str) -> frozenset[str]:
+    """The words of the persons' names of several words among `names`."""
     words: set[str] = set()
-    for piece in (piece for span in spans if span.type == "PERSON" for piece in _lines(span, text)):
-        cut = _cut(piece, text)
-        if cut is not None and _is_name(text[cut.start : cut.end], cut):
-            found = _WORD.findall(text[cut.start : cut.end])
+    for name in names:
+        if name.type == "PERSON":
+            found = _WORD.findall(text[name.start : name.end])
             words.update(found if len(found) > 1 else ())
     return frozenset(words)
 

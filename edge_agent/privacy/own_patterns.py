@@ -43,14 +43,16 @@ class OwnPattern:
         """Raise InvalidRequest where the pattern is malformed, matches nothing at all, or takes too long."""
         compiled = _compiled(self.pattern, self.key)
         if compiled.search("") is not None:
-            raise _bad(self.key, "matches an empty text", "Let it match at least one character: write + rather than *.")
+            raise bad_setting(
+                self.key, "matches an empty text", "Let it match at least one character: write + rather than *."
+            )
         for probe in _probes(self.pattern):
             try:
                 for _ in compiled.finditer(probe, timeout=_PROBE_S):
                     pass
             except TimeoutError:
                 hint = "Avoid one repetition inside another, such as (a+)+, and put a limit on each, such as {1,40}."
-                raise _bad(self.key, "takes too long on some texts", hint) from None
+                raise bad_setting(self.key, "takes too long on some texts", hint) from None
 
     def find(self, text: str) -> Iterator[Hit]:
         """Each match whose checksum holds. Raises Unsafe where that takes too long: then nothing leaves."""
@@ -81,7 +83,9 @@ def _compiled(pattern: str, key: str) -> regex.Pattern[str]:
     try:
         return regex.compile(pattern)
     except regex.error as error:
-        raise _bad(key, f"is no regular expression: {error}", 'Mend it; a backslash in TOML\'s "..." is two.') from None
+        raise bad_setting(
+            key, f"is no regular expression: {error}", 'Mend it; a backslash in TOML\'s "..." is two.'
+        ) from None
 
 
 def _probes(pattern: str) -> Iterator[str]:
@@ -96,5 +100,6 @@ def _probes(pattern: str) -> Iterator[str]:
         yield unit * (_PROBE_CHARACTERS // len(unit)) + rest
 
 
-def _bad(key: str, what: str, hint: str) -> InvalidRequest:
+def bad_setting(key: str, what: str, hint: str) -> InvalidRequest:
+    """Why `key` of [privacy] cannot be what it is, and what to write instead."""
     return InvalidRequest(f"[privacy] {key} {what}.", code="bad_config", hint=hint, param=f"privacy.{key}")

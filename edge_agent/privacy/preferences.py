@@ -7,10 +7,9 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.privacy import kinds, plain
 from edge_agent.privacy.finders.hits import Hit
-from edge_agent.privacy.own_patterns import OwnPattern
+from edge_agent.privacy.own_patterns import OwnPattern, bad_setting
 from edge_agent.privacy.spans import Span
 
 THRESHOLD = 0.4
@@ -36,7 +35,7 @@ class _Term:
             return term
         words = plain.plain(entry).text.split()
         if not words:
-            raise _bad(key, "is empty", "Name a text, or a pattern as /regex/.")
+            raise bad_setting(key, "is empty", "Name a text, or a pattern as /regex/.")
         literal = r"\s+".join(map(re.escape, words))
         before = r"(?<!\w)" if words[0][0].isalnum() else ""
         after = r"(?!\w)" if words[-1][-1].isalnum() else ""
@@ -79,12 +78,14 @@ class Preferences:
         _check_known("never_leave", never_leave, kinds.DEFAULT_TYPES | own)
         if both := sorted({*never_leave} & {*not_masked}):
             hint = "What is not looked for cannot be kept here: take it out of one of the two."
-            raise _bad("not_masked", f"and never_leave both name {', '.join(both)}", hint)
+            raise bad_setting("not_masked", f"and never_leave both name {', '.join(both)}", hint)
         if overlooked := sorted(
             entity for entity in {*never_leave} if (thresholds or {}).get(entity, THRESHOLD) > THRESHOLD
         ):
             hint = f"Lower its threshold to {THRESHOLD} at most, or take it out of never_leave."
-            raise _bad("thresholds", f"would overlook some of what never_leave names: {', '.join(overlooked)}", hint)
+            raise bad_setting(
+                "thresholds", f"would overlook some of what never_leave names: {', '.join(overlooked)}", hint
+            )
         for pattern in patterns:
             pattern.check()
         return cls(
@@ -156,16 +157,12 @@ def _is_inside(span: Span, starts: Sequence[int], ends: Sequence[int]) -> bool:
 def _check_type(entity: str, key: str) -> None:
     if not _TYPE.fullmatch(entity) or len(entity) > _LONGEST_TYPE or entity == kinds.LITERAL:
         hint = "A type is of capital letters, joined by underscores, such as PROJECT_NAME; LITERAL is taken."
-        raise _bad(key, f"cannot be {entity!r}", hint)
+        raise bad_setting(key, f"cannot be {entity!r}", hint)
 
 
 def _check_known(key: str, named: Iterable[str], known: Collection[str]) -> None:
     # Taken as it is, a slip of the pen would let out what was meant to stay.
     if unknown := sorted(set(named) - set(known)):
-        raise _bad(
+        raise bad_setting(
             key, f"names types that do not exist: {', '.join(unknown)}", f"There are: {', '.join(sorted(known))}."
         )
-
-
-def _bad(key: str, what: str, hint: str) -> InvalidRequest:
-    return InvalidRequest(f"[privacy] {key} {what}.", code="bad_config", hint=hint, param=f"privacy.{key}")

@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 # on a machine that has anything else to do that makes generation several times slower. Sleeping at once costs a third
 # on an idle one. The second setting is GCC's, and counts there; the first is everybody else's.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-WITHHELD = "EDGE_AGENT_VAULT__PASSPHRASE"
-"""Opens the vault; a process that runs a model has no need of it."""
+_WITHHELD = "EDGE_AGENT_VAULT__PASSPHRASE"
 _LOAD_SECONDS = 300
 _GOODBYE_SECONDS = 2
 _STDERR_LINES = 50
@@ -38,7 +37,12 @@ Reply = Frame | Problem
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a model's process is told of `environ`."""
-    return {**ENVIRONMENT, **{name: value for name, value in environ.items() if name != WITHHELD}}
+    return {**ENVIRONMENT, **without_passphrase(environ)}
+
+
+def without_passphrase(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` for a process that has no need to open the vault."""
+    return {name: value for name, value in environ.items() if name != _WITHHELD}
 
 
 class WorkerProcess:

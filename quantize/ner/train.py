@@ -113,15 +113,13 @@ def example(text: str, spans: Sequence[tuple[int, int, str]], tokenizer: Any) ->
 
 def windows(examples: Sequence[Example], chance: random.Random) -> Iterator[Example]:
     """What is read at once: parts of the long texts, from a place that differs each time, and short texts together."""
-    import numpy as np
-
     from edge_agent.privacy.ner.tokens import MAX_TOKENS
 
     shared: list[Example] = []
     room = MAX_TOKENS
     for ids, types, labels in chance.sample(list(examples), len(examples)):
         if len(ids) > room and shared:
-            yield tuple(map(np.concatenate, zip(*shared, strict=True)))  # type: ignore[misc]  # of three
+            yield together(shared)
             shared, room = [], MAX_TOKENS
         if len(ids) <= MAX_TOKENS:
             shared.append((ids, types, labels))
@@ -131,7 +129,15 @@ def windows(examples: Sequence[Example], chance: random.Random) -> Iterator[Exam
         for start, end in itertools.pairwise(cuts):
             yield ids[start:end], types[start:end], labels[start:end]
     if shared:
-        yield tuple(map(np.concatenate, zip(*shared, strict=True)))  # type: ignore[misc]  # of three
+        yield together(shared)
+
+
+def together(examples: Sequence[Example]) -> Example:
+    """Several texts as one window."""
+    import numpy as np
+
+    ids, types, labels = map(np.concatenate, zip(*examples, strict=True))
+    return ids, types, labels
 
 
 def batched(examples: list[Example], chance: random.Random) -> list[list[Example]]:

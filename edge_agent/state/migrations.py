@@ -199,7 +199,30 @@ def m006_routing_facts(db: Database) -> None:
     )
 
 
-_ALL = (m001_log, m002_views, m003_ledger_signatures, m004_checks, m005_cached_answers, m006_routing_facts)
+def m007_sync(db: Database) -> None:
+    """What this device has of others, what was forgotten, and the group that it shares sessions with."""
+    db.executescript(
+        """
+        CREATE TABLE sync_group (only INTEGER PRIMARY KEY CHECK (only = 1), sealed BLOB NOT NULL);
+        CREATE TABLE sync_state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE replicas (device TEXT PRIMARY KEY, through INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE forgets (          -- a view: the newest forgetting of each session that is known
+            session_id TEXT PRIMARY KEY,
+            epoch TEXT NOT NULL         -- the id of the session.forgotten event
+        ) WITHOUT ROWID;
+        """
+    )
+
+
+_ALL = (
+    m001_log,
+    m002_views,
+    m003_ledger_signatures,
+    m004_checks,
+    m005_cached_answers,
+    m006_routing_facts,
+    m007_sync,
+)
 
 
 def schema() -> Migrations:

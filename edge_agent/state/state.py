@@ -106,6 +106,11 @@ class State:
     # The log
 
     @property
+    def log(self) -> Log:
+        """What the rooms that are no part of a request are built over."""
+        return self._log
+
+    @property
     def device(self) -> str:
         """The id of this device."""
         return self._log.device

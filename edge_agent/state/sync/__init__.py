@@ -1,0 +1,1 @@
+"""How several devices of one person come to the same sessions."""

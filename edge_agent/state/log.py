@@ -244,8 +244,12 @@ class Transaction(Reader):
         """Record that something happened. `sealed=False` is for what must stay true without the session's key."""
         key_id, key = self.session_key(session_id) if sealed else (None, None)
         stamp_id = self.log.new_id()
+        after = projection.forgotten_at(self.db, session_id)
         (seq,) = self.db.execute(
-            "SELECT coalesce(max(seq), 0) + 1 FROM events WHERE device = ?", (self.log.device,)
+            # The second: a state restored from a backup has its own newer events from others, and some never again.
+            "SELECT max(coalesce((SELECT max(seq) FROM events WHERE device = ?1), 0),"
+            " coalesce((SELECT through FROM replicas WHERE device = ?1), 0)) + 1",
+            (self.log.device,),
         ).fetchone()
         event = Event(
             id=stamp_id,
@@ -255,7 +259,7 @@ class Transaction(Reader):
             session_id=session_id,
             parent=parent,
             kind=kind,
-            meta=dict(meta or {}),
+            meta={**(meta or {}), **({"after": after} if after else {})},
             key_id=key_id,
         )
         stored = None if key is None else key.seal(bodies.pack(body), event.bound)

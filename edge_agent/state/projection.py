@@ -11,10 +11,13 @@ import sqlite3
 from edge_agent.state.event import Event
 
 # Children before parents, for the foreign keys.
-_VIEWS = ("answers", "turns", "decisions", "jobs", "ledger", "sessions")
+_VIEWS = ("answers", "turns", "decisions", "jobs", "ledger", "sessions", "forgets")
 
 # A session is there as long as one of these happened in it since it was last forgotten.
 _BEGINS_SESSION = frozenset({"request.accepted", "mapping.added"})
+
+_SAID = frozenset({"request", "answer", "mapping"})
+"""What is gone with its session. What it cost, and that bytes left, stays counted."""
 
 
 def clear(db: sqlite3.Connection) -> None:
@@ -24,8 +27,18 @@ def clear(db: sqlite3.Connection) -> None:
 
 
 def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
-    """Bring the views up to date with `event`."""
-    if event.kind in _BEGINS_SESSION:
+    """Bring the views up to date with `event`.
+
+    `meta["after"]` is the forgetting of its session that was known where it happened. What knew of an older one than is
+    known here is dead, whatever the clocks said: so all devices agree, in whatever order they hear of it.
+    """
+    after = str(event.meta.get("after", ""))
+    if after > forgotten_at(db, event.session_id):
+        _forget(db, event.session_id, after)
+    is_dead = event.key_id is not None and after < forgotten_at(db, event.session_id)
+    if is_dead and event.kind.partition(".")[0] in _SAID:
+        return
+    if event.kind in _BEGINS_SESSION and not is_dead:
         db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)", (event.session_id, event.at_ms, event.at_ms))
     room, _, verb = event.kind.partition(".")
     match room:
@@ -40,9 +53,11 @@ def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
         case "ledger":
             _ledger(db, event, sealed)
         case "session":
-            _forgotten(db, event)
+            _session(db, event, verb)
         case _:
             pass
+    if is_dead and room == "job":
+        _drop(db, "id IN (?, ?)", (event.id, event.parent))
     db.execute("UPDATE sessions SET updated_ms = ? WHERE id = ?", (event.at_ms, event.session_id))
 
 
@@ -133,15 +148,40 @@ def _ledger(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
     db.execute("INSERT INTO ledger (seq, id, hash) VALUES (?, ?, ?)", (event.meta["seq"], event.id, event.link(sealed)))
 
 
-def _forgotten(db: sqlite3.Connection, event: Event) -> None:
-    session = (event.session_id,)
-    db.execute(
-        "UPDATE jobs SET status = 'dropped', reason = 'session_forgotten', head = 0"
-        " WHERE session_id = ? AND status IN ('queued', 'sending')",
-        session,
-    )
+def _session(db: sqlite3.Connection, event: Event, verb: str) -> None:
+    if verb != "forgotten":
+        return
+    if "epoch" not in event.meta:  # from before sessions were shared: it counts for what came before it here
+        _clear_session(db, event.session_id)
+    elif event.id > forgotten_at(db, event.session_id):
+        _forget(db, event.session_id, event.id)
+
+
+def forgotten_at(db: sqlite3.Connection, session_id: str) -> str:
+    """The id of the newest forgetting of the session that is known; "" where there is none."""
+    found = db.execute("SELECT epoch FROM forgets WHERE session_id = ?", (session_id,)).fetchone()
+    return "" if found is None else str(found[0])
+
+
+def _forget(db: sqlite3.Connection, session_id: str, epoch: str) -> None:
+    db.execute("INSERT OR REPLACE INTO forgets VALUES (?, ?)", (session_id, epoch))
+    _clear_session(db, session_id)
+
+
+def _clear_session(db: sqlite3.Connection, session_id: str) -> None:
+    session = (session_id,)
+    _drop(db, "session_id = ?", session)
     # Its text is gone with the key. What it cost, and that bytes left, stays counted.
     db.execute("UPDATE jobs SET answer_id = NULL WHERE session_id = ?", session)
     db.execute("DELETE FROM answers WHERE session_id = ?", session)
     db.execute("DELETE FROM turns WHERE session_id = ?", session)
     db.execute("DELETE FROM sessions WHERE id = ?", session)
+
+
+def _drop(db: sqlite3.Connection, which: str, parameters: tuple[str | None, ...]) -> None:
+    """What waits to be sent, and may not be any more."""
+    db.execute(
+        "UPDATE jobs SET status = 'dropped', reason = 'session_forgotten', head = 0"  # noqa: S608 - constants
+        f" WHERE {which} AND status IN ('queued', 'sending')",
+        parameters,
+    )

@@ -13,7 +13,7 @@ from cloud_bridge.protocol.problems import NotFound
 from edge_agent.state import cached_answers, routing_facts
 from edge_agent.state.database import has_table
 from edge_agent.state.history import Message
-from edge_agent.state.log import Log, Reader
+from edge_agent.state.log import Log, Reader, Transaction
 from edge_agent.state.migrations import backups
 from edge_agent.state.times import iso
 from edge_agent.state.turns import text_of
@@ -136,21 +136,37 @@ def forget(log: Log, session_id: str) -> None:
     write-ahead file still has a trace of it; the same call again removes that.
     """
     with log.transaction() as tx:
-        key = tx.key_row(session_id)
-        known = key is not None or tx.row("SELECT 1 FROM sessions WHERE id = ?", session_id) is not None
+        key_id = None
+        known = tx.key_row(session_id) is not None
+        known = known or tx.row("SELECT 1 FROM sessions WHERE id = ?", session_id) is not None
         if known:
-            tx.append("session.forgotten", session_id, sealed=False)
-            tx.db.execute("DELETE FROM session_keys WHERE session_id = ?", (session_id,))
-            cached_answers.forget(tx.db, session_id)
-            routing_facts.forget(tx.db, session_id)
-    if key is not None:
-        log.drop_key(key[0])
-    log.erase_traces()
-    for copy in backups(log.path):
-        _forget_in_copy(copy, session_id)
+            tx.append("session.forgotten", session_id, meta={"epoch": 1}, sealed=False)
+            key_id = destroy_key(tx, session_id)
+    erase(log, session_id, key_id)
     if not known:
         with log.reading() as reader:
             _require_session(reader, session_id)
+
+
+def destroy_key(tx: Transaction, session_id: str) -> str | None:
+    """Delete the session's key and what is sealed with it outside the log. Returns the key's id; `erase` is next."""
+    key = tx.key_row(session_id)
+    tx.db.execute("DELETE FROM session_keys WHERE session_id = ?", (session_id,))
+    cached_answers.forget(tx.db, session_id)
+    routing_facts.forget(tx.db, session_id)
+    return None if key is None else key[0]
+
+
+def erase(log: Log, session_id: str, key_id: str | None) -> None:
+    """Remove what is left of a destroyed key from memory, the write-ahead file, and the copies made before upgrades.
+
+    Raises Unavailable `traces_left` where another process reads on.
+    """
+    if key_id is not None:
+        log.drop_key(key_id)
+    log.erase_traces()
+    for copy in backups(log.path):
+        _forget_in_copy(copy, session_id)
 
 
 def _answers(tx: Reader, session_id: str) -> dict[str, list[AnswerView]]:

@@ -58,8 +58,14 @@ def fail(log: Log, request_id: str, code: str) -> None:
 
 
 def interrupt_open(tx: Transaction) -> int:
-    """Mark every open request as interrupted: its process is dead. Returns how many."""
-    rows = list(tx.rows("SELECT id, session_id FROM turns WHERE status = 'open' ORDER BY id"))
+    """Mark this device's open requests as interrupted: their process is dead. Returns how many."""
+    rows = list(
+        tx.rows(
+            "SELECT turns.id, turns.session_id FROM turns JOIN events USING (id) WHERE status = 'open' AND device = ?"
+            " ORDER BY turns.id",
+            tx.log.device,
+        )
+    )
     for row in rows:
         tx.append("request.interrupted", row["session_id"], meta={"code": "interrupted"}, parent=row["id"])
     return len(rows)

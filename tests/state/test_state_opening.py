@@ -25,7 +25,7 @@ def test_each_migration_is_recorded(state: State, home: Path) -> None:
     applied = [migration.name for migration in migrations.schema().applied(db)]
     assert applied == [
         *("m001_log", "m002_views", "m003_ledger_signatures", "m004_checks"),
-        *("m005_cached_answers", "m006_routing_facts"),
+        *("m005_cached_answers", "m006_routing_facts", "m007_sync"),
     ]
     db.close()
     assert migrations.backups(home / "state.db") == []  # nothing to lose yet

@@ -25,3 +25,9 @@ class Masked:
         """The same words, with one answer wanted."""
         conversation = self.conversation
         return replace(self, conversation=replace(conversation, sampling=replace(conversation.sampling, n=1)))
+
+    def last(self, count: int) -> Masked:
+        """The last `count` messages alone, without tools; `entities` still counts those of the whole."""
+        conversation = self.conversation
+        kept = conversation.messages[len(conversation.messages) - count :]
+        return replace(self, conversation=Conversation(kept))

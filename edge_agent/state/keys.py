@@ -33,6 +33,12 @@ class SessionKey:
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(_derive(key, b"body"))
         self._mac_key = _derive(key, b"mac")
+        self._key = key
+
+    @property
+    def share_key(self) -> bytes:
+        """What this session's bodies are sealed with for the person's other devices. Gone with this key."""
+        return _derive(self._key, b"share")
 
     def seal(self, body: bytes, bound_to: bytes) -> bytes:
         """`body` encrypted; only `open` with the same `bound_to` reads it."""

@@ -6,10 +6,12 @@ and durable when the block ends, or not at all.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,10 @@ class Log:
     def new_id(self) -> str:
         """A fresh ULID."""
         return ulid.encode(self._clock.tick(), self._random_bits(ulid.RANDOM_BITS))
+
+    def observe(self, event_id: str) -> None:
+        """From now on make ids later than another device's. Raises InvalidRequest for what is no id."""
+        self._clock.observe(ulid.stamp_of(event_id))
 
     def check(self) -> None:
         """Raise Broken where the file is damaged."""
@@ -216,9 +222,23 @@ class Reader:
 
     def document(self, event_id: str) -> dict[str, Any] | None:
         """The JSON body of the event, or None where there is none to be read."""
-        event = self.event(event_id)
-        body = None if event is None else self.body(event)
-        return None if body is None else bodies.from_json(body)
+        return self.documents([event_id]).get(event_id)
+
+    def documents(self, event_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The JSON bodies of those events that have one to be read, by their ids. Raises Broken as `body`."""
+        found = self.db.execute(
+            f"SELECT {COLUMNS}, CAST(body AS BLOB),"  # noqa: S608 - constant
+            " (SELECT wrapped FROM session_keys WHERE session_keys.id = key_id) FROM events"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(event_ids),),
+        )
+        opened = {}
+        for *columns, sealed, wrapped in found.fetchall():
+            event = Event.of_row(tuple(columns))
+            if event.key_id is not None and wrapped is not None:
+                key = self.log.unwrapped(event.key_id, event.session_id, wrapped)
+                opened[event.id] = bodies.from_json(bodies.unpack(key.open(sealed, event.bound)))
+        return opened
 
     def key_row(self, session_id: str) -> tuple[str, bytes] | None:
         """The id and the wrapped form of the session's key, or None where it has none."""
@@ -242,16 +262,15 @@ class Transaction(Reader):
         sealed: bool = True,
     ) -> Event:
         """Record that something happened. `sealed=False` is for what must stay true without the session's key."""
-        key_id, key = self.session_key(session_id) if sealed else (None, None)
         stamp_id = self.log.new_id()
-        after = projection.forgotten_at(self.db, session_id)
         (seq,) = self.db.execute(
             # The second: a state restored from a backup has its own newer events from others, and some never again.
             "SELECT max(coalesce((SELECT max(seq) FROM events WHERE device = ?1), 0),"
             " coalesce((SELECT through FROM replicas WHERE device = ?1), 0)) + 1",
             (self.log.device,),
         ).fetchone()
-        event = Event(
+        after = projection.forgotten_at(self.db, session_id)
+        named = Event(
             id=stamp_id,
             device=self.log.device,
             seq=seq,
@@ -260,8 +279,14 @@ class Transaction(Reader):
             parent=parent,
             kind=kind,
             meta={**(meta or {}), **({"after": after} if after else {})},
-            key_id=key_id,
+            key_id=None,
         )
+        return self.insert(named, body, sealed=sealed)
+
+    def insert(self, named: Event, body: bytes, *, sealed: bool) -> Event:
+        """Enter an event, this device's or another's, its body sealed under this device's key of the session."""
+        key_id, key = self.session_key(named.session_id) if sealed else (None, None)
+        event = replace(named, key_id=key_id)
         stored = None if key is None else key.seal(bodies.pack(body), event.bound)
         self.db.execute(
             f"INSERT INTO events ({COLUMNS}, hlc, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant

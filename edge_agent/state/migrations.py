@@ -210,6 +210,42 @@ def m007_sync(db: Database) -> None:
             session_id TEXT PRIMARY KEY,
             epoch TEXT NOT NULL         -- the id of the session.forgotten event
         ) WITHOUT ROWID;
+        CREATE INDEX events_forgotten ON events (session_id, id) WHERE kind = 'session.forgotten';
+        """
+    )
+
+
+def m010_choices(db: Database) -> None:
+    """The answer that a person goes on from, answers known by their last words, and what a long session is opened by."""
+    db.executescript(
+        """
+        CREATE TABLE choices (          -- a view: the newest choice of each session
+            session_id TEXT PRIMARY KEY,
+            id TEXT NOT NULL,           -- of the session.chosen event
+            answer_id TEXT NOT NULL
+        ) WITHOUT ROWID;
+        ALTER TABLE answers ADD COLUMN tail TEXT;  -- keyed fingerprint of the answer and of the message before it
+        -- Each with the id: of a thousand alike, the newest is found at once.
+        DROP INDEX answers_by_mac;
+        DROP INDEX answers_newest;
+        DROP INDEX turns_by_mac;
+        CREATE INDEX answers_alike ON answers (session_id, mac, id);
+        CREATE INDEX answers_by_tail ON answers (session_id, tail, id) WHERE tail IS NOT NULL;
+        CREATE INDEX turns_alike ON turns (session_id, mac, id) WHERE parent IS NULL;
+        CREATE INDEX turns_by_parent ON turns (parent, id) WHERE parent IS NOT NULL;
+        ALTER TABLE sessions ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE sessions ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
+        UPDATE sessions SET turns = (SELECT count(*) FROM turns WHERE session_id = sessions.id), interrupted =
+            (SELECT count(*) FROM turns WHERE session_id = sessions.id AND status = 'interrupted');
+        CREATE INDEX sessions_by_time ON sessions (updated_ms, id);
+        CREATE TRIGGER turns_are_counted AFTER INSERT ON turns
+            BEGIN UPDATE sessions SET turns = turns + 1 WHERE id = new.session_id; END;
+        CREATE TRIGGER interruptions_are_counted AFTER UPDATE OF status ON turns
+            WHEN (old.status = 'interrupted') <> (new.status = 'interrupted')
+            BEGIN
+                UPDATE sessions SET interrupted = interrupted + (new.status = 'interrupted')
+                    - (old.status = 'interrupted') WHERE id = new.session_id;
+            END;
         """
     )
 
@@ -222,6 +258,7 @@ _ALL = (
     m005_cached_answers,
     m006_routing_facts,
     m007_sync,
+    m010_choices,
 )
 
 

@@ -11,12 +11,12 @@ import sqlite3
 from edge_agent.state.event import Event
 
 # Children before parents, for the foreign keys.
-_VIEWS = ("answers", "turns", "decisions", "jobs", "ledger", "sessions", "forgets")
+_VIEWS = ("answers", "turns", "decisions", "jobs", "ledger", "sessions", "forgets", "choices")
 
 # A session is there as long as one of these happened in it since it was last forgotten.
 _BEGINS_SESSION = frozenset({"request.accepted", "mapping.added"})
 
-_SAID = frozenset({"request", "answer", "mapping"})
+_SAID = frozenset({"request", "answer", "mapping", "session"})
 """What is gone with its session. What it cost, and that bytes left, stays counted."""
 
 
@@ -39,7 +39,10 @@ def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
     if is_dead and event.kind.partition(".")[0] in _SAID:
         return
     if event.kind in _BEGINS_SESSION and not is_dead:
-        db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)", (event.session_id, event.at_ms, event.at_ms))
+        db.execute(
+            "INSERT OR IGNORE INTO sessions (id, started_ms, updated_ms) VALUES (?, ?, ?)",
+            (event.session_id, event.at_ms, event.at_ms),
+        )
     room, _, verb = event.kind.partition(".")
     match room:
         case "request":
@@ -78,11 +81,11 @@ def _request(db: sqlite3.Connection, event: Event, verb: str) -> None:
 def _answer(db: sqlite3.Connection, event: Event) -> None:
     if db.execute("UPDATE turns SET status = 'done', code = NULL WHERE id = ?", (event.parent,)).rowcount:
         db.execute(
-            "INSERT INTO answers (id, turn_id, session_id, provisional, revises, decision_id, mac)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO answers (id, turn_id, session_id, provisional, revises, decision_id, mac, tail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(event.id, event.parent, event.session_id, int(event.meta["provisional"])),
-                *(event.meta["revises"], event.meta["decision_id"], event.meta["mac"]),
+                *(event.meta["revises"], event.meta["decision_id"], event.meta["mac"], event.meta.get("tail")),
             ),
         )
 
@@ -149,6 +152,12 @@ def _ledger(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
 
 
 def _session(db: sqlite3.Connection, event: Event, verb: str) -> None:
+    if verb == "chosen":
+        db.execute(
+            "INSERT INTO choices VALUES (?, ?, ?) ON CONFLICT (session_id) DO UPDATE"
+            " SET id = excluded.id, answer_id = excluded.answer_id WHERE excluded.id > choices.id",
+            (event.session_id, event.id, event.meta["answer_id"]),
+        )
     if verb != "forgotten":
         return
     if "epoch" not in event.meta:  # from before sessions were shared: it counts for what came before it here
@@ -173,6 +182,7 @@ def _clear_session(db: sqlite3.Connection, session_id: str) -> None:
     _drop(db, "session_id = ?", session)
     # Its text is gone with the key. What it cost, and that bytes left, stays counted.
     db.execute("UPDATE jobs SET answer_id = NULL WHERE session_id = ?", session)
+    db.execute("DELETE FROM choices WHERE session_id = ?", session)
     db.execute("DELETE FROM answers WHERE session_id = ?", session)
     db.execute("DELETE FROM turns WHERE session_id = ?", session)
     db.execute("DELETE FROM sessions WHERE id = ?", session)

@@ -1,0 +1,270 @@
+"""Two devices of one person come to the same sessions, and the bridge between them reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud_bridge.protocol.problems import NotFound, Unavailable
+from edge_agent.state.sync.keys import GroupKeys
+from tests.state.two_devices import Device, MemoryBridge
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def bridge() -> MemoryBridge:
+    return MemoryBridge()
+
+
+@pytest.fixture
+def keys() -> GroupKeys:
+    return GroupKeys.new()
+
+
+@pytest.fixture
+def device(tmp_path: Path, bridge: MemoryBridge, keys: GroupKeys) -> Iterator[Callable[..., Device]]:
+    made: list[Device] = []
+
+    def make(name: str, **options: object) -> Device:
+        made.append(Device(tmp_path / name, bridge, keys, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.state.close()
+
+
+@pytest.fixture
+def two(device: Callable[..., Device]) -> tuple[Device, Device]:
+    return device("laptop"), device("phone")
+
+
+async def reconcile(*devices: Device) -> None:
+    for _ in range(3):
+        for device in devices:
+            await device.sync()
+
+
+async def test_what_was_said_on_one_is_on_the_other(two, bridge):
+    laptop, phone = two
+    laptop.ask("trip", "Is Ada Lovelace in?", answer="Ada Lovelace is out.")
+    await reconcile(laptop, phone)
+    assert phone.shown() == laptop.shown()
+    assert phone.state.session("trip").turns[0].answers[0].text == "Ada Lovelace is out."
+
+
+async def test_the_bridge_sees_neither_values_nor_words_nor_names_of_sessions(two, bridge):
+    laptop, phone = two
+    laptop.ask("my-secret-trip", "Is Ada Lovelace in?", answer="She is out for lunch.")
+    await reconcile(laptop, phone)
+    for body in bridge.seen:
+        for word in (b"Lovelace", b"lunch", b"my-secret-trip", b"PERSON"):
+            assert word not in body
+
+
+async def test_what_never_leaves_stays_and_the_rest_arrives(device):
+    laptop, phone = device("laptop", never=["US_SSN"]), device("phone")
+    laptop.ask("s", "Ada Lovelace has 078-05-1120.", answer="Noted.")
+    await reconcile(laptop, phone)
+    (message,) = phone.state.session("s").turns[0].messages
+    assert message["parts"][0]["text"] == "Ada Lovelace has <US_SSN_1>."
+
+
+async def test_a_conversation_goes_on_on_the_other_device(two):
+    laptop, phone = two
+    laptop.ask("s", "Hello", answer="Hi.")
+    await reconcile(laptop, phone)
+    phone.ask("s", "Hello", "Hi.", "And now?", answer="Now this.")
+    await reconcile(laptop, phone)
+    assert laptop.shown() == phone.shown()
+    assert [turn.branch for turn in laptop.state.session("s").turns] == [0, 0]
+    laptop.ask("s", "Hello", "Hi.", "And now?", "Now this.", "Then?", answer="The end.")
+    await reconcile(laptop, phone)
+    assert len(phone.state.session("s").turns) == 3
+    assert phone.shown() == laptop.shown()
+
+
+async def test_two_who_went_on_apart_have_two_branches_in_one_order(two):
+    laptop, phone = two
+    laptop.ask("s", "Hello", answer="Hi.")
+    await reconcile(laptop, phone)
+    laptop.ask("s", "Hello", "Hi.", "On the laptop", answer="L")
+    phone.ask("s", "Hello", "Hi.", "On the phone", answer="P")
+    await reconcile(phone, laptop)
+    assert laptop.shown() == phone.shown()
+    assert [turn.branch for turn in laptop.state.session("s").turns] == [0, 0, 1]
+    assert laptop.state.history("s") == phone.state.history("s")
+
+
+async def test_people_whom_both_numbered_alike_are_not_mixed_up(two):
+    laptop, phone = two
+    laptop.ask("s", "Ask Ada Lovelace", answer="Ada Lovelace says yes.")
+    phone.ask("s", "Ask Alan Turing", answer="Alan Turing says no.")
+    await reconcile(laptop, phone)
+    assert laptop.shown() == phone.shown()
+    texts = str(phone.shown())
+    assert "Ada Lovelace says yes." in texts
+    assert "Alan Turing says no." in texts
+
+
+async def test_history_is_masked_there_as_it_was_here(two):
+    laptop, phone = two
+    laptop.ask("s", "Ask Ada Lovelace or Alan Turing", answer="Alan Turing.")
+    await reconcile(laptop, phone)
+    assert {e.placeholder: e.value for e in phone.state.load("s")} == {
+        e.placeholder: e.value for e in laptop.state.load("s")
+    }
+
+
+async def test_a_late_answer_is_the_revision_on_both(two):
+    laptop, phone = two
+    request, provisional = laptop.ask("s", "Hard?", answer="Maybe.", provisional=True)
+    await reconcile(laptop, phone)
+    with laptop.state.log.transaction() as tx:
+        from edge_agent.state.turns import append_revision  # noqa: PLC0415
+
+        append_revision(tx, request, "Certainly.", {"decision_id": None})
+    await reconcile(laptop, phone)
+    answers = phone.state.session("s").turns[0].answers
+    assert [(answer.text, answer.revises) for answer in answers] == [("Maybe.", None), ("Certainly.", provisional)]
+    assert phone.shown() == laptop.shown()
+
+
+async def test_forgotten_on_one_is_forgotten_on_both_and_at_the_bridge(two, bridge):
+    laptop, phone = two
+    laptop.ask("s", "Ask Ada Lovelace", answer="Yes.")
+    await reconcile(laptop, phone)
+    assert bridge.keys
+    phone.state.forget("s")
+    await reconcile(phone, laptop)
+    assert bridge.keys == {}
+    for each in two:
+        with pytest.raises(NotFound) as caught:
+            each.state.session("s")
+        assert caught.value.code == "session_forgotten"
+        assert each.state.load("s") == []
+        each.state.rebuild()
+        assert each.shown() == {}
+
+
+async def test_what_was_said_without_knowing_of_the_forgetting_goes_with_it(two, bridge):
+    laptop, phone = two
+    laptop.ask("s", "First", answer="One.")
+    await reconcile(laptop, phone)
+    laptop.state.forget("s")
+    phone.ask("s", "First", "One.", "Second", answer="Two.")  # has not heard of it
+    await reconcile(phone, laptop)
+    assert laptop.shown() == phone.shown() == {}
+    assert bridge.keys == {}
+    for each in two:
+        each.state.rebuild()
+        assert each.shown() == {}
+
+
+async def test_a_session_that_begins_anew_after_its_forgetting_is_shared(two, bridge):
+    laptop, phone = two
+    laptop.ask("s", "First", answer="One.")
+    await reconcile(laptop, phone)
+    laptop.state.forget("s")
+    laptop.ask("s", "Anew", answer="Two.")
+    await reconcile(laptop, phone)
+    assert [turn.messages[0]["parts"][0]["text"] for turn in phone.state.session("s").turns] == ["Anew"]
+    assert phone.shown() == laptop.shown()
+    for each in two:
+        before = each.shown()
+        each.state.rebuild()
+        assert each.shown() == before
+
+
+async def test_a_device_that_comes_late_gets_all_but_what_was_forgotten(two, device):
+    laptop, phone = two
+    laptop.ask("kept", "Keep", answer="Kept.")
+    laptop.ask("lost", "Lose", answer="Lost.")
+    await reconcile(laptop, phone)
+    phone.state.forget("lost")
+    await reconcile(laptop, phone)
+    tablet = device("tablet")
+    await reconcile(tablet)
+    assert tablet.shown() == laptop.shown()
+    assert list(tablet.shown()) == ["kept"]
+
+
+async def test_an_exchange_whose_answer_is_lost_is_repeated_without_harm(two, bridge):
+    laptop, phone = two
+    for number in range(5):
+        laptop.ask(f"s{number}", "Hello", answer="Hi.")
+        bridge.loses_answers = 1
+        with pytest.raises(Unavailable):
+            await laptop.sync()
+    await reconcile(laptop, phone)
+    assert phone.shown() == laptop.shown()
+    assert len(phone.shown()) == 5
+
+
+async def test_a_bridge_that_lost_everything_is_filled_again(two, device, bridge):
+    laptop, phone = two
+    laptop.ask("s", "From the laptop", answer="L")
+    phone.ask("t", "From the phone", answer="P")
+    await reconcile(laptop, phone)
+    shown = laptop.shown()
+    bridge.segments.clear()
+    bridge.keys.clear()
+    await reconcile(phone)  # the laptop is gone for good
+    tablet = device("tablet")
+    await reconcile(tablet)
+    assert tablet.shown() == shown
+
+
+async def test_a_home_from_a_backup_gets_back_what_it_had_shared(two, tmp_path, bridge, keys):
+    laptop, phone = two
+    laptop.ask("s", "One", answer="1")
+    await reconcile(laptop, phone)
+    laptop.restart()
+    copy = tmp_path / "copy.db"
+    laptop.state.log._db.execute("VACUUM INTO ?", (str(copy),))
+    laptop.ask("t", "Two", answer="2")
+    await reconcile(laptop, phone)
+    shown = laptop.shown()
+    laptop.state.close()
+    copy.replace(laptop.home / "state.db")
+    for left in laptop.home.glob("state.db-*"):
+        left.unlink()
+    laptop._open()
+    assert len(laptop.shown()) == 1
+    await reconcile(laptop)
+    assert laptop.shown() == shown
+    laptop.ask("u", "Three", answer="3")
+    await reconcile(laptop, phone)
+    assert phone.shown() == laptop.shown()
+    assert len(phone.shown()) == 3
+
+
+async def test_a_turn_under_way_elsewhere_is_not_taken_for_interrupted(two):
+    laptop, phone = two
+    laptop.ask("s", "Still thinking?")
+    await reconcile(laptop, phone)
+    phone.restart()
+    assert [turn.status for turn in phone.state.session("s").turns] == ["open"]
+
+
+async def test_large_histories_go_in_bounded_batches(two, bridge):
+    laptop, phone = two
+    for number in range(700):
+        laptop.ask(f"s{number % 7}", f"question {number} " + "x" * 4000, answer=f"answer {number}")
+    await reconcile(laptop, phone)
+    assert phone.shown() == laptop.shown()
+    assert max(len(body) for body in bridge.seen) < 4 * 1024 * 1024
+    assert len(bridge.segments) > 5
+
+
+async def test_what_left_is_in_the_ledger(two):
+    laptop, phone = two
+    laptop.ask("s", "Hello", answer="Hi.")
+    await reconcile(laptop, phone)
+    (entry,) = laptop.state.ledger()
+    assert entry.url == "http://bridge/bridge/v1/sync"
+    assert b'"do":"exchange"' in (entry.body or b"")
+    assert laptop.state.verify_ledger() == 1

@@ -1,17 +1,23 @@
-"""The bridge's SQLite file: calls, devices, nonces, audit. Never a person's text beyond masked answers."""
+"""The bridge's SQLite file: calls, devices, nonces, audit, and what devices share sealed.
+
+Never a person's text beyond masked answers.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
+from cloud_bridge.ages import Ages
+from cloud_bridge.migrations import SCHEMA, unknown_to_this_version
 from cloud_bridge.protocol.problems import Broken, Conflict, Problem, Unavailable
 
 BUSY_TIMEOUT_S = 10.0
@@ -25,56 +31,6 @@ _PRAGMAS = (
     "PRAGMA secure_delete = ON",
     "PRAGMA journal_size_limit = 16777216",
 )
-
-_SCHEMA = Migrations("cloud_bridge")
-
-
-def m001_bridge(db: Database) -> None:
-    """Calls and their answers, devices, nonces, and the audit chain."""
-    db.executescript(
-        """
-        CREATE TABLE calls (
-            caller TEXT NOT NULL,          -- the device's name; "" inside a device
-            key TEXT NOT NULL,
-            fingerprint TEXT NOT NULL,     -- sha256 of the masked conversation: a key names one only
-            status TEXT NOT NULL,          -- started, done, failed, expired
-            attempts INTEGER NOT NULL,
-            repeated INTEGER NOT NULL,     -- an earlier call may have been answered, see store.Call
-            started_at REAL NOT NULL,
-            ended_at REAL,
-            provider TEXT,
-            code TEXT,                     -- why it failed
-            events TEXT,                   -- the masked answer, until its retention is over
-            PRIMARY KEY (caller, key)
-        ) WITHOUT ROWID;
-        CREATE INDEX calls_by_end ON calls (ended_at);
-        CREATE TABLE devices (
-            name TEXT PRIMARY KEY,
-            public_key TEXT NOT NULL UNIQUE,
-            enrolled_at REAL NOT NULL,
-            revoked_at REAL
-        ) WITHOUT ROWID;
-        CREATE TABLE nonces (
-            public_key TEXT NOT NULL,
-            nonce TEXT NOT NULL,
-            created REAL NOT NULL,
-            PRIMARY KEY (public_key, nonce)
-        ) WITHOUT ROWID;
-        CREATE INDEX nonces_by_time ON nonces (created);
-        CREATE TABLE audit (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash TEXT NOT NULL);
-        CREATE TABLE audit_head (only INTEGER PRIMARY KEY CHECK (only = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL);
-        CREATE TRIGGER audit_is_immutable BEFORE UPDATE ON audit
-            BEGIN SELECT RAISE(ABORT, 'the audit is immutable'); END;
-        CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
-            BEGIN SELECT RAISE(ABORT, 'the audit is kept'); END;
-        """
-    )
-
-
-# Called, not decorated: sqlite-utils is untyped here, and an untyped decorator would untype the function.
-_ALL = (m001_bridge,)
-for _migration in _ALL:
-    _SCHEMA()(_migration)
 
 
 def own_home(home: Path) -> sqlite3.Connection:
@@ -102,9 +58,10 @@ def own_home(home: Path) -> sqlite3.Connection:
 class BridgeDatabase:
     """One connection to the file, safe to use from many threads. Other processes may use the file, too."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Open or create, readable by its owner only. Raises Broken or Unavailable."""
         self.path = path
+        self.ages = Ages(clock)
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._readable_errors():
@@ -115,7 +72,7 @@ class BridgeDatabase:
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             try:
                 self._db = Database(connection, execute_plugins=False, recursive_triggers=False)
-                self._db.enable_wal()
+                _write_ahead(connection)
                 for pragma in _PRAGMAS:
                     self._db.execute(pragma)
                 self._migrate()
@@ -149,18 +106,33 @@ class BridgeDatabase:
         """The first row that a query finds, or None."""
         return next(iter(self.rows(sql, *values)), None)
 
+    def erase_traces(self) -> None:
+        """Empty the write-ahead file, in which pages from before a deletion may still lie.
+
+        Raises Unavailable `traces_left` where another process reads on for longer than `BUSY_TIMEOUT_S`.
+        """
+        with self._lock, self._readable_errors():
+            (is_busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise Unavailable(
+                "It is deleted, but a trace of it is left in the bridge's write-ahead file.",
+                code="traces_left",
+                hint="Another process reads the database. End it, and send the request again.",
+                retry_after_s=1,
+            )
+
     def _migrate(self) -> None:
-        unknown = {migration.name for migration in _SCHEMA.applied(self._db)} - {m.__name__ for m in _ALL}
+        unknown = unknown_to_this_version(self._db)
         if unknown:
             raise Conflict(
                 f"{self.path} was written by a newer version (it has {min(unknown)}).",
                 code="schema_newer",
                 hint="Upgrade cloud-bridge, or use another CLOUD_BRIDGE_HOME.",
             )
-        if _SCHEMA.pending(self._db):
+        if SCHEMA.pending(self._db):
             # Inside, a second process that opens the file at the same time finds nothing pending.
             with self.transaction() as db:
-                _SCHEMA.apply(db)
+                SCHEMA.apply(db)
 
     @contextmanager
     def _readable_errors(self) -> Iterator[None]:
@@ -174,6 +146,20 @@ class BridgeDatabase:
             raise Broken(
                 f"{self.path} is damaged.", code="state_damaged", hint="Restore it from a backup, or move it away."
             ) from error
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Where several open a new file at once SQLite gives up without waiting: it is asked again."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _operational(error: sqlite3.OperationalError, path: Path) -> Problem:

@@ -67,8 +67,20 @@ def _create(path: Path) -> None:
         with suppress(FileExistsError):
             # A rename would replace the other's key.
             path.hardlink_to(draft)
+        _sync_folder(path.parent)
     finally:
         draft.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the key's name durable, where the platform can open folders: what it signed outlives a power cut, too."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unreadable(path: Path) -> Broken:

@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from cloud_bridge.ages import GAP_S
 from cloud_bridge.database import BridgeDatabase
 from cloud_bridge.protocol.problems import Conflict, InvalidRequest, NotAllowed, NotAuthenticated, NotFound
 from cloud_bridge.protocol.signatures import MAX_AGE_S, Signature
@@ -113,8 +114,11 @@ class DeviceRegistry:
             raise NotAuthenticated("The signature's nonce is unusable.", code="signature_malformed")
         try:
             with self._database.transaction() as db:
-                # Twice the age that is borne: a signature may also be that much from the future.
-                db.execute("DELETE FROM nonces WHERE created < ?", (self._now() - 2 * MAX_AGE_S,))
+                now = self._now()
+                self._database.ages.settle(db, now)
+                # Twice the age that is borne, since a signature may also be that much from the future; and as much as
+                # the clock may have jumped unnoticed: set back, it would bear the signature again.
+                db.execute("DELETE FROM nonces WHERE created < ?", (now - 2 * MAX_AGE_S - 2 * GAP_S,))
                 db.execute(
                     "INSERT INTO nonces VALUES (?, ?, ?)", (signature.key_id, signature.nonce, signature.created)
                 )

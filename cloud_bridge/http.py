@@ -28,16 +28,17 @@ from cloud_bridge.protocol.problems import (
     Problem,
     Unavailable,
 )
-from cloud_bridge.protocol.signatures import HttpRequest, verify_request
 from cloud_bridge.protocol.sse import encode_sse
+from cloud_bridge.protocol.sync import PATH as SYNC_PATH
 from cloud_bridge.providers.provider import OnDeparture
 from cloud_bridge.service import Service
+from cloud_bridge.signed_request import authenticate, read_body
+from cloud_bridge.sync_door import sync
 
 log = logging.getLogger(__name__)
 
 PATH = "/bridge/v1/escalations"
 MAX_BODY_BYTES = 8 * 1024 * 1024
-BODY_TIMEOUT_S = 30.0
 HEARTBEAT_S = 10.0
 """While a provider thinks, the device hears that often from the bridge, in seconds."""
 
@@ -58,6 +59,7 @@ def build_app(
     app = FastAPI(title="cloud-bridge", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.heartbeat_s = heartbeat_s
     app.add_api_route(PATH, _escalations, methods=["POST"], response_class=StreamingResponse)
+    app.add_api_route(SYNC_PATH, sync, methods=["POST"])
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
     app.add_exception_handler(Problem, _problem)
@@ -70,8 +72,8 @@ def build_app(
 async def _escalations(request: Request) -> StreamingResponse:
     """Answer a signed escalation with server-sent events: one JSON event each, the last `finish` or `error`."""
     service: Service = request.app.state.service
-    body = await _read(request)
-    device = await anyio.to_thread.run_sync(_authenticate, service, request, body)
+    body = await read_body(request, MAX_BODY_BYTES, hint="Send less context.")
+    device = await anyio.to_thread.run_sync(authenticate, service, request, body)
     escalation = decode_escalation(body)
     if request.headers.get("idempotency-key") != escalation.idempotency_key:
         raise InvalidRequest(
@@ -94,19 +96,6 @@ async def _escalations(request: Request) -> StreamingResponse:
     )
 
 
-def _authenticate(service: Service, request: Request, body: bytes) -> str:
-    """The name of the device that signed the request. Raises NotAuthenticated or NotAllowed."""
-    public = service.settings.server.public_url.rstrip("/")
-    signed = HttpRequest(
-        method=request.method,
-        url=f"{public}{request.url.path}" if public else str(request.url),
-        headers=tuple(request.headers.items()),
-        body=body,
-    )
-    signature = verify_request(signed, verify=service.devices.check_signature, now=service.now())
-    return service.devices.accept_once(signature)
-
-
 def _auditor(service: Service, device: str, escalation: Escalation) -> OnDeparture:
     key = escalation.idempotency_key
 
@@ -118,22 +107,6 @@ def _auditor(service: Service, device: str, escalation: Escalation) -> OnDepartu
         await anyio.to_thread.run_sync(record, departure)
 
     return on_departure
-
-
-async def _read(request: Request) -> bytes:
-    too_large = InvalidRequest(
-        f"The escalation is larger than {MAX_BODY_BYTES} bytes.", code="payload_too_large", hint="Send less context."
-    )
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise too_large
-    except TimeoutError as error:
-        raise Unavailable("The escalation did not arrive in time.", code="request_timeout") from error
-    return bytes(body)
 
 
 async def _frames(events: AsyncGenerator[Event], heartbeat_s: float) -> AsyncGenerator[bytes]:

@@ -16,9 +16,11 @@ from cloud_bridge.audit import AuditLog
 from cloud_bridge.bridge import Bridge
 from cloud_bridge.database import BridgeDatabase
 from cloud_bridge.devices import DeviceRegistry
+from cloud_bridge.groups import Groups
 from cloud_bridge.outbound import open_http
 from cloud_bridge.protocol.problems import Problem
 from cloud_bridge.providers.provider import Provider
+from cloud_bridge.segments import SegmentStore
 from cloud_bridge.settings import BridgeSettings
 from cloud_bridge.store import CallStore
 
@@ -36,6 +38,8 @@ class Service:
     store: CallStore
     devices: DeviceRegistry
     audit: AuditLog
+    groups: Groups
+    segments: SegmentStore
     now: Callable[[], float]
 
 
@@ -49,12 +53,22 @@ async def running(
 ) -> AsyncIterator[Service]:
     """A service over an open database, which the caller closes."""
     store = CallStore(database, retention_hours=settings.store.retention_hours, now=now)
+    groups = Groups(database, now=now)
     async with open_http() as http:
         providers = [Provider(config, http, environ=environ) for config in settings.provider_configs()]
         bridge = Bridge(providers, store, keeps_calls=True)
         purging = asyncio.create_task(_purge(store))
         try:
-            yield Service(settings, bridge, store, DeviceRegistry(database, now=now), AuditLog(database, now=now), now)
+            yield Service(
+                settings,
+                bridge,
+                store,
+                DeviceRegistry(database, now=now),
+                AuditLog(database, now=now),
+                groups,
+                SegmentStore(database, groups, quota_bytes=settings.sync.quota_bytes),
+                now,
+            )
         finally:
             purging.cancel()
             with suppress(asyncio.CancelledError):

@@ -3,6 +3,7 @@
 [server]       host = "127.0.0.1"   port = 8050
 public_url = ""      (what devices call it, where a proxy in between rewrites Host)
 [store]        retention_hours = 24
+[sync]         enabled = true   max_mb_per_group = 1024
 [[providers]]  name, kind, base_url, api_key_env, model, region, usd_per_mtok_in, usd_per_mtok_out
 """
 
@@ -32,9 +33,21 @@ class Server(_Section):
 
 
 class Store(_Section):
-    """How long masked answers are kept for repetitions, in hours."""
+    """How long masked answers are kept for repetitions, in hours that the bridge runs."""
 
     retention_hours: float = Field(default=24, gt=0)
+
+
+class Sync(_Section):
+    """What devices share through the bridge, sealed. `max_mb_per_group`: of 1024 * 1024 bytes."""
+
+    enabled: bool = True
+    max_mb_per_group: int = Field(default=1024, ge=1)
+
+    @property
+    def quota_bytes(self) -> int:
+        """What one group may take."""
+        return self.max_mb_per_group * 1024 * 1024
 
 
 class ProviderSection(_Section):
@@ -55,6 +68,7 @@ class BridgeSettings(_Section):
 
     server: Server = Server()
     store: Store = Store()
+    sync: Sync = Sync()
     providers: tuple[ProviderSection, ...] = ()
 
     @classmethod

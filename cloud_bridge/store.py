@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sqlite_utils import Database
+
 from cloud_bridge.database import BridgeDatabase, Row
 from cloud_bridge.protocol.envelope import event_from_json, event_to_json
 from cloud_bridge.protocol.events import Event
@@ -48,6 +50,8 @@ class Call:
 class CallStore:
     """Calls and their masked answers, on disk. Blocking; safe to use from many threads.
 
+    Retention counts the time that the bridge runs; what it sleeps, is off or has its clock set ahead counts for an
+    hour at most each time (`ages`), so that no wrong clock makes it forget an answer and call again.
     One process at a time may make calls: a call that is `started` when another begins it is taken for a dead one's.
     """
 
@@ -78,8 +82,8 @@ class CallStore:
         Raises Conflict where the key was used for another conversation.
         """
         self.purge()
-        now = self._now()
         with self._database.transaction() as db:
+            now = self._time(db)
             row = next(iter(db.query("SELECT * FROM calls WHERE caller = ? AND key = ?", (caller, key))), None)
             if row is None:
                 db.execute(
@@ -106,7 +110,7 @@ class CallStore:
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE calls SET status = 'done', ended_at = ?, provider = ?, events = ? WHERE caller = ? AND key = ?",
-                (self._now(), provider, document, caller, key),
+                (self._time(db), provider, document, caller, key),
             )
 
     def fail(self, caller: str, key: str, code: str) -> None:
@@ -114,7 +118,7 @@ class CallStore:
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE calls SET status = 'failed', ended_at = ?, code = ? WHERE caller = ? AND key = ?",
-                (self._now(), code, caller, key),
+                (self._time(db), code, caller, key),
             )
 
     def call(self, caller: str, key: str) -> Call | None:
@@ -124,13 +128,22 @@ class CallStore:
 
     def purge(self) -> None:
         """Delete the answers that are past their retention, and keys that nobody asked for in a month."""
-        now = self._now()
         with self._database.transaction() as db:
+            now = self._time(db)
             db.execute(
                 "UPDATE calls SET status = 'expired', events = NULL WHERE status = 'done' AND ended_at <= ?",
                 (now - self._retention_s,),
             )
-            db.execute("DELETE FROM calls WHERE ended_at <= ?", (now - max(_KEYS_KEPT_S, self._retention_s),))
+            too_old = now - max(_KEYS_KEPT_S, self._retention_s)
+            db.execute("DELETE FROM calls WHERE ended_at <= ?", (too_old,))
+            # Their process died, and nobody asked again.
+            db.execute("DELETE FROM calls WHERE ended_at IS NULL AND started_at <= ?", (too_old,))
+
+    def _time(self, db: Database) -> float:
+        """Now, with all records' times as this clock would have written them."""
+        now = self._now()
+        self._database.ages.settle(db, now)
+        return now
 
 
 def key_reused() -> Conflict:

@@ -21,6 +21,7 @@ from edge_agent.deciding import Decider, Standing
 from edge_agent.escalate import Escalator
 from edge_agent.local_attempt import LocalAttempt, drawn
 from edge_agent.privacy.mask import MaskResult
+from edge_agent.recall import Recall
 from edge_agent.record import Recorder
 from edge_agent.routing.agreement import agreement
 from edge_agent.routing.calibration.signals import with_alternatives
@@ -57,13 +58,16 @@ class Agent:
         escalator: Escalator,
         recorder: Recorder,
         shadow: Shadow,
+        recall: Recall | None = None,
     ) -> None:
+        """`recall` None: nothing is looked up for a request."""
         self._decider = decider
         self._pool = pool
         self._tasks = tasks
         self._escalator = escalator
         self._recorder = recorder
         self._shadow = shadow
+        self._recall = recall
 
     async def answer(self, request: Request) -> AsyncGenerator[AnswerEvent]:
         """Events of the answer, and a `Report` as the last. Raises Problem, before the first event where it can.
@@ -97,6 +101,7 @@ class Agent:
         """What would be decided now. Runs no language model, sends nothing."""
         request.conversation.require_prompt()
         turn = self._recorder.imagine(request)
+        await self._look_up(turn)
         standing = await self._decider.first(turn)
         decision = standing.decision
         turn.follow(decision, standing.steps)
@@ -112,7 +117,15 @@ class Agent:
                 problem = refusal
         return Explanation(turn.report(), departure, turn.masked, problem)
 
+    async def _look_up(self, turn: Turn) -> None:
+        """Find the notes for the turn; a routine task works on the text that it is given."""
+        edge = turn.request.edge
+        if self._recall is not None and edge.memory == "use" and edge.task is None:
+            asked = turn.request.conversation
+            turn.notes = await self._recall.notes(asked, edge.session_id, on_record=turn.on_record)
+
     async def _carry_out(self, turn: Turn) -> AsyncGenerator[SaidEvent]:
+        await self._look_up(turn)
         standing = await self._decider.first(turn)
         turn.route_ms = turn.elapsed_ms()
         async with AsyncExitStack() as stack:
@@ -124,6 +137,9 @@ class Agent:
                         attempt = await stack.enter_async_context(aclosing(await self._attempt(turn, standing)))
                         standing = await self._decider.judge(turn, standing, attempt)
                 except _LOCAL_FAILED as problem:
+                    if turn.leave_notes_out(problem):
+                        attempt = None
+                        continue
                     standing, failure = await self._elsewhere(turn, standing, problem), problem
                     attempt = None
                     continue
@@ -138,6 +154,9 @@ class Agent:
                         _compare(turn, attempt)
                     return
                 except (*_CLOUD_FAILED, *_LOCAL_FAILED) as problem:
+                    if standing.decision.route == "local" and turn.leave_notes_out(problem):
+                        attempt = None
+                        continue
                     failure = problem
                     if standing.decision.route == "local":
                         standing, attempt = await self._elsewhere(turn, standing, problem), None
@@ -186,7 +205,9 @@ class Agent:
     async def _attempt(self, turn: Turn, standing: Standing) -> LocalAttempt:
         decision = standing.decision
         runtime = await self._pool.runtime(decision.model or "")
-        conversation = applied(decision.parameters, turn.request.conversation)
+        if turn.notes.all:
+            turn.fit_notes(runtime.context_length)
+        conversation = applied(decision.parameters, turn.conversation)
         attempt = LocalAttempt(runtime.generate(with_alternatives(conversation)))
         if decision.stream_hold_tokens and decision.parameters.samples > 1:
             attempt.samples = await drawn(runtime, conversation, decision.parameters.samples - 1)
@@ -239,6 +260,9 @@ class Agent:
                     raise _cut(turn, problem) from problem
                 standing = await self._decider.after_cloud_failed(turn, standing, problem)
                 turn.events = shown
+        if standing.decision.route == "refused":
+            turn.take_back()
+            yield Revision(standing.decision.reasons[-1])
         await self._follow(turn, standing, None)
         if standing.decision.route == "queued":
             turn.take_back()

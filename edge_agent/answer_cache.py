@@ -120,12 +120,17 @@ class AnswerCache:
         self._embed = embed if rules.semantic_threshold else None
         self._limits = Limits(rules.max_entries, rules.max_bytes, max(rules.ttl_s, OFFLINE_S))
 
-    async def lookup(self, question: Question, *, offline: bool = False) -> Hit | None:
-        """The answer to `question`, where it is known. `offline`: nobody else can answer, so it may be older."""
+    async def lookup(self, question: Question, *, offline: bool = False, within_s: float | None = None) -> Hit | None:
+        """The answer to `question`, where it is known. `offline`: nobody else can answer, so it may be older.
+
+        `within_s`: the client takes none that is older, whoever can answer.
+        """
         if not self._applies(question):
             return None
+        oldest_s = OFFLINE_S if offline else self._rules.ttl_s
+        oldest_s = oldest_s if within_s is None else min(oldest_s, within_s)
         try:
-            return await anyio.to_thread.run_sync(self._lookup, question, OFFLINE_S if offline else self._rules.ttl_s)
+            return await anyio.to_thread.run_sync(self._lookup, question, oldest_s)
         except Problem as problem:
             log.warning("no answer could be looked up: %s", problem.code)
             return None

@@ -8,40 +8,40 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud_bridge.client import BridgeClient, BridgeOff, embedded_bridge, remote_bridge
-from cloud_bridge.protocol.residency import regions
 from cloud_bridge.providers.config import ProviderConfig
 from edge_agent.agent import Agent
-from edge_agent.answer_cache import AnswerCache, CacheRules
+from edge_agent.answer_cache import AnswerCache
+from edge_agent.configured import cache_rules, escalation_rules, policy, preferences
 from edge_agent.consider import Considerer, Policy
 from edge_agent.deciding import Decider
 from edge_agent.device import Device
 from edge_agent.escalate import Escalator, Rules
 from edge_agent.feed import Feed
+from edge_agent.home import device_key_path
 from edge_agent.judging import LocalJudge
 from edge_agent.local_models import LocalModels
 from edge_agent.models.catalog import Catalog
 from edge_agent.models.memory import default_budget_mb
 from edge_agent.models.store import ModelStore
+from edge_agent.outbox_gate import Gate, OutboxRules
 from edge_agent.outbox_worker import OutboxWorker
+from edge_agent.privacy.adopted import adoptable
 from edge_agent.privacy.detect import Detector
-from edge_agent.privacy.kinds import CUSTOM
-from edge_agent.privacy.own_patterns import OwnPattern
 from edge_agent.privacy.preferences import Preferences
-from edge_agent.privacy.second_check import SecondCheck
 from edge_agent.privacy.vault import Style, Vault
 from edge_agent.promises import Promises
+from edge_agent.recall import Library, MemoryRules, Recall
 from edge_agent.record import Recorder
+from edge_agent.retention import Retention
 from edge_agent.routing.calibration.store import Calibrations
 from edge_agent.routing.intents_file import IntentsFile, OwnIntents
-from edge_agent.routing.rules import check_types
-from edge_agent.routing.weigh import Weights
 from edge_agent.routing_settings import own_intents
 from edge_agent.runtimes.pool import Pool
 from edge_agent.runtimes.sizing import Wishes
@@ -51,12 +51,16 @@ from edge_agent.settings import Privacy as PrivacySettings
 from edge_agent.settings import Routing as RoutingSettings
 from edge_agent.settings import Vault as VaultSettings
 from edge_agent.shadow import Judge, Shadow
+from edge_agent.sharing import Sharing
 from edge_agent.speeds import Speeds
+from edge_agent.state.documents import Documents
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.master_key.keyring_place import KeyringPlace
 from edge_agent.state.master_key.passphrase import VARIABLE, Passphrase
 from edge_agent.state.master_key.passphrase_place import PassphrasePlace
 from edge_agent.state.state import State
+from edge_agent.state.sync.replica import Replica
+from edge_agent.sync_worker import SyncWorker
 from edge_agent.tasks import Tasks
 from edge_agent.text_models import TextModels
 from edge_agent.token import Token
@@ -64,6 +68,8 @@ from edge_agent.token import Token
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from cloud_bridge.sync_client import SyncClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,8 @@ class Daemon:
     state: State
     bridge: BridgeClient
     detector: Detector
+    library: Library
+    sync: SyncWorker
     started_at: float = field(default_factory=time.time)
 
 
@@ -144,39 +152,36 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
         pool = Pool(models.spec, models.ram_budget_mb, settings.models.keep_alive_s)
         stack.push_async_callback(pool.close)
         bridge = BridgeOff() if offline else await stack.enter_async_context(_bridge(home, settings.bridge))
-        feed, policy = Feed(), _policy(settings)
-        wanted = preferences(settings.privacy)
-        check_types(policy.rules, wanted.types)
+        feed, wanted = Feed(), preferences(settings.privacy)
+        told = policy(settings, wanted)
         detector = open_detector(store, settings.privacy, wanted=wanted)
         # One vault: its locks keep two requests of a session from numbering two people alike.
         vault = Vault(state, Style(settings.privacy.surrogate_types, state.surrogate_seed))
         own = OwnIntents(own_intents(settings.intents), IntentsFile(home))
         text_models = TextModels(own)
         cache = _answer_cache(state, settings, text_models)
-        rules = _rules(policy, settings, wanted)
-        escalator = Escalator(detector=detector, vault=vault, bridge=bridge, state=state, cache=cache, rules=rules)
+        rules = escalation_rules(told, settings, wanted)
+        escalator = Escalator(
+            detector=detector, vault=vault, bridge=bridge, state=state, cache=cache, rules=rules, feed=feed
+        )
         promises = Promises(Calibrations(home), state)
         judge = LocalJudge(promises)
-        considerer = Considerer(
-            text_models=text_models,
-            models=models,
-            bridge=bridge,
-            state=state,
-            judge=judge,
-            own_intents=own,
-            device=Device(),
-            speeds=Speeds(),
-            loaded=pool.loaded,
-            policy=policy,
-        )
+        considerer = _considerer(told, pool, own, text_models, models=models, bridge=bridge, state=state, judge=judge)
         decider = Decider(considerer=considerer, judge=judge, escalator=escalator)
         shadow = _shadow(settings.routing, pool, models, promises, text_models)
         tasks = _tasks(settings.privacy, text_models, models, pool, detector=detector, vault=vault, state=state)
-        outbox = OutboxWorker(state=state, escalator=escalator, feed=feed)
+        library = Library(Documents(state.log))
+        outbox = _outbox(settings, state, escalator, feed, considerer)
+        record, recall = Recorder(state, feed), _recall(library, state, settings)
         agent = Agent(
-            decider=decider, pool=pool, tasks=tasks, escalator=escalator, recorder=Recorder(state, feed), shadow=shadow
+            decider=decider, pool=pool, tasks=tasks, escalator=escalator, recorder=record, shadow=shadow, recall=recall
         )
-        for worker in (outbox, shadow) if bridge.configured else ():
+        sync = _sync(home, state, feed, detector=detector, vault=vault, rules=rules, settings=settings)
+        for worker in (
+            *((outbox, shadow) if bridge.configured else ()),
+            *((sync,) if settings.bridge.mode == "remote" and not offline else ()),
+            Retention(state.log, settings.state.retention_days),
+        ):
             await stack.enter_async_context(_background(worker))
         yield Daemon(
             home=home,
@@ -194,7 +199,82 @@ async def running(home: Path, settings: Settings, *, offline: bool = False) -> A
             state=state,
             bridge=bridge,
             detector=detector,
+            library=library,
+            sync=sync,
         )
+
+
+def _recall(library: Library, state: State, settings: Settings) -> Recall:
+    return Recall(library, state.log, MemoryRules(**settings.memory.model_dump()))
+
+
+def _considerer(
+    policy: Policy,
+    pool: Pool,
+    own: OwnIntents,
+    text_models: TextModels,
+    *,
+    models: LocalModels,
+    bridge: BridgeClient,
+    state: State,
+    judge: LocalJudge,
+) -> Considerer:
+    return Considerer(
+        text_models=text_models,
+        models=models,
+        bridge=bridge,
+        state=state,
+        judge=judge,
+        own_intents=own,
+        device=Device(),
+        speeds=Speeds(),
+        loaded=pool.loaded,
+        policy=policy,
+    )
+
+
+def _outbox(settings: Settings, state: State, escalator: Escalator, feed: Feed, considerer: Considerer) -> OutboxWorker:
+    device = Device()
+    gate = Gate(
+        OutboxRules(settings.outbox.metered, settings.budget.usd_per_day),
+        spent=state.spent_since,
+        network=lambda: device.state().network,
+        estimate=considerer.cost_estimate,
+        now=time.time,
+    )
+    return OutboxWorker(state=state, escalator=escalator, feed=feed, gate=gate, parallel=settings.outbox.parallel)
+
+
+def _sync(
+    home: Path, state: State, feed: Feed, *, detector: Detector, vault: Vault, rules: Rules, settings: Settings
+) -> SyncWorker:
+    """What reconciles this device with its group; it does nothing where it is in none."""
+
+    def client() -> AbstractAsyncContextManager[SyncClient]:
+        # Slow, and most devices are in no group.
+        from cloud_bridge.sync_client import open_sync_client  # noqa: PLC0415
+
+        return open_sync_client(settings.bridge.url, device_key_path(home))
+
+    sharing = Sharing(
+        state=state,
+        detector=detector,
+        vault=vault,
+        check=rules.second_check,
+        never_leave=rules.never_leave,
+        timeout_s=rules.timeout_s,
+    )
+    return SyncWorker(
+        state=state,
+        replica=Replica(state.log, adoptable),
+        sharing=sharing,
+        vault=vault,
+        clients=client,
+        url=settings.bridge.url,
+        feed=feed,
+        interval_s=settings.sync.interval_s,
+        trusts_clock=rules.trusts_clock,
+    )
 
 
 def _shadow(
@@ -227,7 +307,7 @@ def _tasks(
 
 
 @asynccontextmanager
-async def _background(worker: OutboxWorker | Shadow) -> AsyncIterator[None]:
+async def _background(worker: OutboxWorker | Shadow | SyncWorker | Retention) -> AsyncIterator[None]:
     task = asyncio.create_task(worker.run())
     try:
         yield
@@ -240,7 +320,7 @@ async def _background(worker: OutboxWorker | Shadow) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _bridge(home: Path, settings: BridgeSettings) -> AsyncIterator[BridgeClient]:
     if settings.mode == "remote":
-        async with remote_bridge(settings.url, home / "keys" / "device.key") as bridge:
+        async with remote_bridge(settings.url, device_key_path(home)) as bridge:
             yield bridge
     elif settings.mode == "embedded" and settings.providers:
         configs = [ProviderConfig(**provider.model_dump()) for provider in settings.providers]
@@ -250,44 +330,11 @@ async def _bridge(home: Path, settings: BridgeSettings) -> AsyncIterator[BridgeC
         yield BridgeOff()
 
 
-def _policy(settings: Settings) -> Policy:
-    first = settings.bridge.providers[0] if settings.bridge.providers else None
-    return Policy(
-        cloud=settings.routing.cloud,
-        never_leave=frozenset(settings.privacy.never_leave),
-        implicit=settings.privacy.implicit,
-        residency=regions(settings.privacy.residency) or None,
-        trusts_clock=settings.privacy.clock == "trusted",
-        usd_per_day=settings.budget.usd_per_day,
-        usd_per_mtok_in=first.usd_per_mtok_in if first else 0.0,
-        usd_per_mtok_out=first.usd_per_mtok_out if first else 0.0,
-        rules=settings.routing.policy,
-        weights=Weights(**settings.routing.weights.model_dump()),
-    )
-
-
 def _answer_cache(state: State, settings: Settings, text_models: TextModels) -> AnswerCache:
-    """An answer of other providers, or of other models of theirs, is another answer."""
-
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return text_models.encoder.embed(texts)  # built by the first text
 
-    cache, bridge = settings.cache, settings.bridge
-    asked = (
-        [bridge.url]
-        if bridge.mode == "remote"
-        else [f"{p.name} {p.kind} {p.base_url} {p.model} {p.region}" for p in bridge.providers]
-    )
-    rules = CacheRules(
-        exact=cache.exact,
-        scope=cache.scope,
-        ttl_s=cache.ttl_s,
-        max_entries=cache.max_entries,
-        max_bytes=cache.max_mb << 20,
-        semantic_threshold=cache.semantic_threshold,
-        providers=(bridge.mode, *asked),
-    )
-    return AnswerCache(state, rules, embed)
+    return AnswerCache(state, cache_rules(settings), embed)
 
 
 def open_detector(
@@ -306,29 +353,3 @@ def open_detector(
     wanted = wanted or preferences(settings)
     always = frozenset(settings.never_leave)
     return Detector(folder_of or store.path, settings.models, preferences=wanted, always=always)
-
-
-def preferences(settings: PrivacySettings) -> Preferences:
-    """The user's say in what is masked. Raises InvalidRequest that names the key."""
-    return Preferences.of(
-        allow=settings.allow,
-        deny=[(entry, CUSTOM) if isinstance(entry, str) else (entry.text, entry.type) for entry in settings.deny],
-        thresholds=settings.thresholds,
-        types=settings.types,
-        not_masked=settings.not_masked,
-        never_leave=settings.never_leave,
-        patterns=[
-            OwnPattern(own.type, own.pattern, f"recognizers.{index}", own.score, own.context, own.checksum)
-            for index, own in enumerate(settings.recognizers)
-        ],
-    )
-
-
-def _rules(policy: Policy, settings: Settings, wanted: Preferences) -> Rules:
-    return Rules(
-        second_check=SecondCheck(wanted.wanted),
-        never_leave=policy.never_leave,
-        residency=policy.residency,
-        timeout_s=settings.privacy.timeout_s,
-        trusts_clock=policy.trusts_clock,
-    )

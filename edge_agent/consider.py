@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -20,17 +20,19 @@ from edge_agent.device import Device, DeviceState
 from edge_agent.judging import LocalJudge, takes_back
 from edge_agent.local_models import LocalModels
 from edge_agent.models.manifest import Manifest
+from edge_agent.notes import Note, said
 from edge_agent.promises import Terms
 from edge_agent.routing.calibration.task import EXACT_TASKS, task_of
 from edge_agent.routing.candidates import Candidate
 from edge_agent.routing.intents_file import OwnIntents
-from edge_agent.routing.parameters import parameters_for
+from edge_agent.routing.parameters import Parameters, parameters_for
 from edge_agent.routing.rules import Facts, Rule, needs_intent
 from edge_agent.routing.situation import CloudPolicy, ImplicitPolicy, Situation
 from edge_agent.routing.weigh import Weights
 from edge_agent.runtimes.resident import LoadedModel
 from edge_agent.speeds import Speeds
 from edge_agent.state.state import State
+from edge_agent.state.times import midnight
 from edge_agent.text_models import TextModels
 from edge_agent.turn import Request, Turn
 
@@ -119,8 +121,9 @@ class Considerer:
         local, wanted, reading = seen.local, seen.wanted, seen.reading
         turn.intent = reading.intent if reading else None
         turn.terms = seen.terms
-        turn.loaded = frozenset(each.model_id for each in self._loaded())
-        candidates = tuple(self._candidate(each, turn, seen) for each in seen.able)
+        loaded = self._loaded()
+        turn.ready = frozenset(each.model_id for each in loaded if each.has_seat)
+        candidates = tuple(self._candidate(each, request, seen, loaded) for each in seen.able)
         terms = seen.terms.get(wanted.id, Terms()) if wanted else Terms()
         battery = seen.device.battery
         low_battery = bool(seen.device.on_battery) and battery is not None and battery < LOW_BATTERY_PERCENT
@@ -146,7 +149,7 @@ class Considerer:
             threshold=terms.threshold,
             hold_tokens=terms.hold_tokens,
             max_cost_usd=request.edge.max_cost_usd,
-            cost_estimate_usd=self._cost_estimate(request.conversation),
+            cost_estimate_usd=self.cost_estimate(turn.notes.there(request.conversation)),
             spent_today_usd=await self._spent_today(),
             usd_per_day=policy.usd_per_day,
             candidates=candidates,
@@ -160,16 +163,8 @@ class Considerer:
             deadline_ms=request.edge.deadline_ms,
             cloud_ms=self._expected_ms(Speeds.CLOUD, request),
             revisable=takes_back(request),
-            parameters=parameters_for(
-                request.conversation,
-                exact=task_of(request.edge.task, request.conversation.response_format) in EXACT_TASKS,
-                streams=request.stream,
-                deadline_ms=request.edge.deadline_ms,
-                expected_ms=max(
-                    (each.expected_ms for each in candidates if each.expected_ms is not None), default=None
-                ),
-                low_battery=low_battery,
-            ),
+            cached_only=request.edge.cache == "only",
+            parameters=_parameters(request, candidates, low_battery=low_battery),
         )
 
     def _look(self, request: Request) -> _Seen:
@@ -195,17 +190,19 @@ class Considerer:
             return None
         return self._text_models.reader.kept_by([message.text for message in request.conversation.messages])
 
-    def _candidate(self, model: Manifest, turn: Turn, seen: _Seen) -> Candidate:
+    def _candidate(self, model: Manifest, request: Request, seen: _Seen, loaded: Sequence[LoadedModel]) -> Candidate:
         """A model that "auto" may choose."""
-        terms = seen.terms[model.id]
-        starts_ms = 0.0 if model.id in turn.loaded else model.ram_mb * LOAD_MS_PER_MB
+        terms, budget_mb = seen.terms[model.id], self._models.ram_budget_mb
+        loads_ms = 0.0 if any(each.model_id == model.id for each in loaded) else model.ram_mb * LOAD_MS_PER_MB
+        queue_ms = self._speeds.queue_ms(model.id, loaded, ram_mb=model.ram_mb, ram_budget_mb=budget_mb)
         return Candidate(
             model=model.id,
             runtime=model.format,
             context_length=model.context_length,
-            fits=model.ram_mb <= self._models.ram_budget_mb,
+            fits=model.ram_mb <= budget_mb,
             p_right=seen.chances.get(model.id),
-            expected_ms=self._expected_ms(model.id, turn.request, starts_ms),
+            expected_ms=self._expected_ms(model.id, request, queue_ms + loads_ms),
+            queue_ms=queue_ms,
             calibrated=terms.calibrated,
             threshold=terms.threshold,
             hold_tokens=terms.hold_tokens,
@@ -257,6 +254,21 @@ class Considerer:
             )
         return turn.implicit.found
 
+    async def keep_notes(self, turn: Turn) -> None:
+        """Keep here the notes that describe somebody without a name, and those of a subject that the user keeps here.
+
+        Raises Problem where it cannot be known; then nothing may leave.
+        """
+        if turn.masked is None and turn.notes.leaving:
+            stays = await anyio.to_thread.run_sync(lambda: list(filter(self._stays, turn.notes.leaving)))
+            turn.notes = turn.notes.keeping(stays)
+
+    def _stays(self, note: Note) -> bool:
+        text = note.passage.text
+        if self._policy.implicit != "warn" and self._text_models.implicit.assess(said(text)).found:
+            return True
+        return bool(self._own_intents.current()) and self._text_models.reader.kept_by([text]) is not None
+
     async def read_late(self, turn: Turn) -> None:
         """Find the intent for the report, where the decision needed none: after the answer, it delays no word of it."""
         if turn.intent is None:
@@ -269,7 +281,7 @@ class Considerer:
         tiers = {step.confidence is not None for step in turn.steps}
         is_second = turn.failed_over or (turn.route == "cloud" and True in tiers)
         name = {"cloud": Speeds.CLOUD, "local": turn.model}.get(turn.route)
-        if is_second or name is None or turn.finished_ms is None or (turn.route == "local" and name not in turn.loaded):
+        if is_second or name is None or turn.finished_ms is None or (turn.route == "local" and name not in turn.ready):
             return
         finish = turn.events[-1]
         if isinstance(finish, Finish):
@@ -309,16 +321,22 @@ class Considerer:
         able = [each for index, each in enumerate(model_ids) if not index or difficulty.knows(each)]
         return reading, {each: difficulty.estimate(conversation, row, each) for each in able}
 
-    def _cost_estimate(self, conversation: Conversation) -> float:
+    def cost_estimate(self, conversation: Conversation) -> float:
+        """What the first provider will ask for an answer, more or less, in US dollars."""
         answer = _answer_tokens(conversation)
         prompt = round(_characters(conversation) / CHARACTERS_PER_TOKEN)
         return self.would_have_cost(Usage(prompt, answer * conversation.sampling.n))
 
 
-def midnight(now: float) -> float:
-    """When the day of `now` began, by UTC: daily budgets start there. Both in seconds since 1970."""
-    day = datetime.fromtimestamp(now, UTC)
-    return day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+def _parameters(request: Request, candidates: Sequence[Candidate], *, low_battery: bool) -> Parameters:
+    return parameters_for(
+        request.conversation,
+        exact=task_of(request.edge.task, request.conversation.response_format) in EXACT_TASKS,
+        streams=request.stream,
+        deadline_ms=request.edge.deadline_ms,
+        expected_ms=max((each.expected_ms for each in candidates if each.expected_ms is not None), default=None),
+        low_battery=low_battery,
+    )
 
 
 def _answer_tokens(conversation: Conversation) -> int:

@@ -68,12 +68,16 @@ class Decider:
         return judged
 
     async def after_local_failed(self, turn: Turn, standing: Standing, problem: Problem) -> Standing:
-        """Somebody else's answer in place of one that failed here. Raises `problem` where there is nobody."""
+        """Somebody else's answer in place of one that failed here.
+
+        Raises `problem` where there is nobody. Who asked for the cloud is refused as where only that could answer.
+        """
         situation, failed = standing.situation, standing.decision.model or ""
-        if situation.requested_model != "auto" or turn.answered or not _may_work_elsewhere(problem):
+        requested = situation.requested_model
+        if requested not in {"auto", "cloud"} or turn.answered or not _may_work_elsewhere(problem):
             raise problem
         other = await self._decided(turn, situation.without_local(failed))
-        if other.decision.route == "refused":
+        if other.decision.route == "refused" and requested == "auto":
             raise problem
         turn.failed_over = True
         return replace(other, steps=(*standing.steps, *other.steps))
@@ -124,6 +128,8 @@ class Decider:
     async def _with_privacy(self, turn: Turn, situation: Situation) -> Situation:
         """The situation with what was found, and whether the same was asked before. Fails closed."""
         try:
+            if turn.notes.leaving:
+                await self._considerer.keep_notes(turn)
             result = await self._escalator.mask(turn)
             implicit = await self._considerer.look_for_implicit(turn)
         except Problem as problem:
@@ -152,9 +158,9 @@ def _rejudged(turn: Turn, standing: Standing, situation: Situation) -> Standing:
 
 
 def _leaves(decision: Decision) -> bool:
-    """Whether something would leave, or would if anybody could be reached: then an answer may be known."""
-    unreachable = decision.problem is not None and decision.problem.code == "cloud_unreachable"
-    return unreachable or decision.queue or decision.route in {"cloud", "queued"}
+    """Whether something would leave, or would if anybody could be reached or asked: then an answer may be known."""
+    unasked = decision.problem is not None and decision.problem.code in {"cloud_unreachable", "not_in_cache"}
+    return unasked or decision.queue or decision.route in {"cloud", "queued"}
 
 
 def _may_work_elsewhere(problem: Problem) -> bool:

@@ -8,17 +8,21 @@ still there, with its idempotency key.
 from __future__ import annotations
 
 import logging
+import random
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from cloud_bridge.client import BridgeClient
+from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event, Served
 from cloud_bridge.protocol.masked import Masked
@@ -26,14 +30,16 @@ from cloud_bridge.protocol.problems import Problem, Unavailable
 from cloud_bridge.protocol.residency import Residency, narrowed
 from edge_agent.answer_cache import AnswerCache, Hit, Question
 from edge_agent.answer_record import cost_usd
+from edge_agent.feed import Feed
+from edge_agent.notes import Note, cut_or_kept, masked_with_notes
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import TIMEOUT_S, MaskResult, mask
 from edge_agent.privacy.restore import StreamRestorer
 from edge_agent.privacy.second_check import SecondCheck, StandIn
 from edge_agent.privacy.vault import Vault
 from edge_agent.routing.obstacles import never_leaves
+from edge_agent.state.jobs import CLIENT_GONE, IN_FLIGHT, Job, Wish
 from edge_agent.state.mappings import MappingEntry, StoredMapping
-from edge_agent.state.outbox import CLIENT_GONE, IN_FLIGHT, Job
 from edge_agent.state.state import State
 from edge_agent.turn import Turn, Unsent
 
@@ -44,11 +50,18 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2.0
 LONGEST_WAIT_S = 300.0
+MAX_RETRY_AFTER_S = 3600.0
+"""Whoever asks for more is asked again by then all the same."""
 
 
-def wait_s(problem: Unavailable, *, attempts: int) -> float:
-    """How long to wait before the next attempt: as long as was asked, or 2 s, 4 s ... 5 min."""
-    return problem.retry_after_s or min(LONGEST_WAIT_S, RETRY_AFTER_S * 2 ** min(attempts, 16))
+def wait_s(problem: Unavailable, *, attempts: int, random: Callable[[float, float], float] = random.uniform) -> float:
+    """How long to wait before the next attempt, in seconds: at random up to 2 s, 4 s ... 5 min, after what was asked.
+
+    Full jitter, of Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015): what failed at one time is
+    not tried again at one time.
+    """
+    asked = min(MAX_RETRY_AFTER_S, max(0.0, problem.retry_after_s or 0.0))
+    return asked + random(0.0, min(LONGEST_WAIT_S, RETRY_AFTER_S * 2 ** min(attempts, 16)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ class Escalator:
         state: State,
         cache: AnswerCache,
         rules: Rules | None = None,
+        feed: Feed | None = None,
     ) -> None:
         self._rules = rules or Rules()
         self._detector = detector
@@ -86,34 +100,56 @@ class Escalator:
         self._bridge = bridge
         self._state = state
         self._cache = cache
+        self._feed = feed or Feed()
 
     async def mask(self, turn: Turn) -> MaskResult:
         """The turn's conversation with every value masked, made once a turn. Raises Problem; then nothing may leave."""
         if turn.masked is None:
             started = time.perf_counter()
-            vault = self._vault if turn.on_record else self._passing_vault
-            turn.masked = await mask(
-                turn.request.conversation,
-                detector=self._detector,
-                vault=vault,
-                session_id=turn.session_id,
-                note=True,
-                check=self._rules.second_check,
-                timeout_s=self._rules.timeout_s,
+            turn.notes = turn.notes.keeping(await self._kept_here(turn))
+            turn.masked, turn.notes = await masked_with_notes(
+                turn.notes, turn.request.conversation, partial(self._masked, turn), self._rules.never_leave
             )
             turn.anonymize_ms = (time.perf_counter() - started) * 1000
             turn.entities = turn.masked.masked.entities
         return turn.masked
+
+    async def _masked(self, turn: Turn, conversation: Conversation) -> MaskResult:
+        return await mask(
+            conversation,
+            detector=self._detector,
+            vault=self._vault if turn.on_record else self._passing_vault,
+            session_id=turn.session_id,
+            note=True,
+            check=self._rules.second_check,
+            timeout_s=self._rules.timeout_s,
+        )
+
+    async def _kept_here(self, turn: Turn) -> Sequence[Note]:
+        """The notes that stay here by what stands around them; all, where that cannot be known in time."""
+        if not turn.notes.leaving:
+            return ()
+        stop = threading.Event()
+        look = partial(cut_or_kept, turn.notes.leaving, self._detector, self._rules.never_leave, stop)
+        try:
+            with anyio.fail_after(self._rules.timeout_s):
+                return await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        except (Problem, TimeoutError):
+            return turn.notes.leaving
+        finally:
+            stop.set()
 
     async def known_answer(self, turn: Turn, *, offline: bool) -> Hit | None:
         """What the cloud answered to the same masked request, if it did and the client takes it.
 
         `offline`: older answers, too.
         """
-        if turn.request.edge.cache != "use" or not turn.on_record:
+        edge = turn.request.edge
+        if edge.cache not in {"use", "only"} or not turn.on_record:
             return None
         try:
-            return await self._cache.lookup(await self._question(turn), offline=offline)
+            question = await self._question(turn)
+            return await self._cache.lookup(question, offline=offline, within_s=edge.cached_within_s)
         except Problem:  # whatever it is, the request can do without
             return None
 
@@ -139,7 +175,8 @@ class Escalator:
         """Let the outbox send what this turn left unsent. Not sooner: the late answer revises the one given now."""
         if turn.unsent is not None:
             unsent, turn.unsent = turn.unsent, None
-            await anyio.to_thread.run_sync(self._state.retry_job, unsent.job.id, unsent.not_before, unsent.reason)
+            job = await anyio.to_thread.run_sync(self._state.retry_job, unsent.job.id, unsent.not_before, unsent.reason)
+            self._feed.publish_job(job)
 
     async def give_up(self, turn: Turn, code: str) -> None:
         """The client is told that there is no answer: nothing may be sent for it later."""
@@ -258,7 +295,12 @@ class Escalator:
         escalation = self._escalation(turn, (await self.mask(turn)).masked)
         return await anyio.to_thread.run_sync(
             lambda: self._state.enqueue(
-                escalation, reason, request_id=turn.request_id, decision_id=turn.decision_id, sending=True
+                escalation,
+                reason,
+                request_id=turn.request_id,
+                decision_id=turn.decision_id,
+                sending=True,
+                wish=Wish(turn.request.edge.priority, turn.request.edge.expires_s),
             )
         )
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from edge_agent.state.jobs import Job
+
 BACKLOG = 256
 
 
@@ -21,6 +23,10 @@ class Feed:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait({"type": kind, **fields})
+
+    def publish_job(self, job: Job, status: str | None = None) -> None:
+        """Tell what became of a job of the outbox; `status`: what happened, where its own would not show it."""
+        self.publish("job", job_id=job.id, session_id=job.session_id, status=status or job.status, reason=job.reason)
 
     async def subscribe(self) -> AsyncGenerator[dict[str, Any]]:
         """Happenings from now on, without end; close it to stop watching."""

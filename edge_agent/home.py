@@ -18,3 +18,8 @@ def home_from(environ: Mapping[str, str]) -> Path:
 def current_home() -> Path:
     """`home_from` this process's environment."""
     return home_from(os.environ)
+
+
+def device_key_path(home: Path) -> Path:
+    """Where the key is that the device signs with."""
+    return home / "keys" / "device.key"

@@ -1,27 +1,37 @@
-"""Empties the outbox: sends what waits as soon as a provider answers, one job a session at a time."""
+"""Empties the outbox: sends what waits as soon as a provider answers, one job a session at a time.
+
+After an outage one job goes first, and the others once it has been answered: what piled up is no burst.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
 
-from cloud_bridge.protocol.envelope import Departure
+from cloud_bridge.protocol.envelope import Departure, Escalation
 from cloud_bridge.protocol.events import Event
 from cloud_bridge.protocol.gathered import gather
 from cloud_bridge.protocol.problems import NotFound, Problem, Unavailable
+from cloud_bridge.protocol.report import PrivacyReport, Report
+from cloud_bridge.protocol.trace import parse_traceparent
 from cloud_bridge.providers.failures import REJECTED
 from edge_agent.answer_record import answer_json, cost_usd
 from edge_agent.escalate import Escalator, wait_s
 from edge_agent.feed import Feed
+from edge_agent.outbox_gate import Gate
 from edge_agent.routing.agreement import agreement
-from edge_agent.state.outbox import Job
+from edge_agent.state import outbox
+from edge_agent.state.jobs import BUDGET_SPENT, EXPIRED, PRIORITIES, Job, Priority
 from edge_agent.state.state import State
 
 log = logging.getLogger(__name__)
@@ -29,24 +39,34 @@ log = logging.getLogger(__name__)
 POLL_S = 2.0
 PARALLEL = 4
 REJECTIONS = 5
-"""Attempts after which a job that every provider refuses is set aside."""
+"""Refusals by every provider after which a job is set aside."""
 
-AT_ONCE = float("inf")
-"""A time at which every job that waits may be sent."""
+LONGEST_EVERY = 8
+"""Of so many jobs one is the longest due, whatever its priority: so low ones are not starved."""
+
+RETURN_S = 5.0
+"""How long is waited at most when the network is back: many devices find that out at one moment."""
+
+UNREACHABLE = "cloud_unreachable"
+UNRECORDED = "not_recorded"
 
 
 @dataclass(slots=True)
 class Flushed:
-    """What one pass over the outbox came to."""
+    """What one pass over the outbox came to. `held`: why nothing was sent; None where it was tried."""
 
     sent: int = 0
     queued: int = 0
     failed: int = 0
+    held: str | None = None
     job_ids: list[str] = field(default_factory=list)
 
 
 class OutboxWorker:
-    """Runs as a task of the daemon; `flush` is the same work, at once, for someone who waits for it."""
+    """Runs as a task of the daemon; `flush` is the same work, at once, for someone who waits for it.
+
+    `held` says why nothing is sent just now, None where nothing keeps it.
+    """
 
     def __init__(
         self,
@@ -54,115 +74,234 @@ class OutboxWorker:
         state: State,
         escalator: Escalator,
         feed: Feed,
+        gate: Gate | None = None,
+        parallel: int = PARALLEL,
         now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         poll_s: float = POLL_S,
     ) -> None:
+        self.held: str | None = None
         self._state = state
         self._escalator = escalator
         self._feed = feed
+        self._gate = gate
         self._now = now
+        self._sleep = sleep
         self._poll_s = poll_s
-        self._slots = asyncio.Semaphore(PARALLEL)
+        self._slots = asyncio.Semaphore(parallel)
+        self._flushing = asyncio.Lock()
+        self._on_their_way = 0
+        self._claims = 0
+        self._is_trying = True
+        self._was_away = False
+        self._unrecorded: list[str] = []
 
     async def run(self) -> None:
         """Send what is due, again and again, until cancelled. A state that fails now is asked again later."""
+        is_first = True
         async with asyncio.TaskGroup() as sending:
             while True:
                 await self._slots.acquire()
+                if is_first:
+                    is_first = not await self._release_held()
                 job = await self._claim_if_possible()
                 if job is None:
                     self._slots.release()
-                    await asyncio.sleep(self._poll_s)
+                    await self._sleep(self._poll_s)
                     continue
+                self._on_their_way += 1
                 sending.create_task(self._send_and_release(job))
 
     async def flush(self) -> Flushed:
-        """Try every job that waits once, now, whenever it was to be tried next."""
-        flushed = Flushed()
-        while (job := await self._claim(AT_ONCE)) is not None:
-            if job.id in flushed.job_ids:
-                # It was put back by this very pass, and for the same reason it goes on waiting.
-                await self._put_back(job, Unavailable("It cannot be sent now.", code=job.reason))
-                break
-            flushed.job_ids.append(job.id)
-            match await self._send(job):
-                case "done":
-                    flushed.sent += 1
-                case "queued":
-                    flushed.queued += 1
-                case _:
-                    flushed.failed += 1
-        return flushed
+        """Try every job that waits once, now, whenever it was to be tried next, the higher priorities first."""
+        async with self._flushing:
+            flushed = Flushed()
+            await self._tidy()
+            if self._gate is not None:
+                flushed.held = await anyio.to_thread.run_sync(partial(self._gate.held, by_person=True))
+            if flushed.held is not None:
+                flushed.queued = (await anyio.to_thread.run_sync(self._state.count_jobs))["queued"]
+                return flushed
+            for priority in reversed(PRIORITIES):
+                await self._flush(priority, flushed)
+            return flushed
+
+    async def drop(self, job_id: str) -> Job:
+        """Give a job up, and tell the feed. Raises as `State.drop_job`."""
+        job = await anyio.to_thread.run_sync(self._state.drop_job, job_id)
+        self._feed.publish_job(job)
+        return job
+
+    async def retry(self, job_id: str) -> Job:
+        """Let a failed job be sent after all, and tell the feed. Raises NotFound, or Conflict "job_not_failed"."""
+        job = await anyio.to_thread.run_sync(outbox.requeue, self._state.log, job_id, self._now())
+        self._feed.publish_job(job, "retried")
+        return job
+
+    async def _flush(self, priority: Priority, flushed: Flushed) -> None:
+        after = ""
+        while True:
+            async with self._slots:
+                job = await anyio.to_thread.run_sync(outbox.claim_waiting, self._state.log, priority, after)
+                if job is None:
+                    return
+                after = job.id
+                if job.id in flushed.job_ids:  # what had lifted it is gone meanwhile; it was tried
+                    await self._put_back(job, Unavailable("It was tried.", code=job.reason))
+                    continue
+                flushed.job_ids.append(job.id)
+                match await self._send(job):
+                    case "done":
+                        flushed.sent += 1
+                    case "queued":
+                        flushed.queued += 1
+                    case _:
+                        flushed.failed += 1
 
     async def _send_and_release(self, job: Job) -> None:
         try:
             await self._send(job)
-        except Exception as error:  # noqa: BLE001 what it came to could not be recorded; the next start sends it again
+        except Exception as error:  # noqa: BLE001 what it came to could not be recorded: it is tried again, by its key
             log.error("job %s could not be recorded: %s", job.id, type(error).__name__)
+            self._unrecorded.append(job.id)
         finally:
+            self._on_their_way -= 1
             self._slots.release()
 
     async def _claim_if_possible(self) -> Job | None:
-        """A job that is due. None while nobody is there: an attempt would only fill the ledger."""
+        """A job that is due. None while it is held, or nobody is there: an attempt would only fill the ledger."""
         try:
-            waiting = (await anyio.to_thread.run_sync(self._state.count_jobs))["queued"]
-            if not waiting or not await self._escalator.reachable():
+            await self._tidy()
+            if not await anyio.to_thread.run_sync(outbox.is_waiting, self._state.log):
+                self.held = None
                 return None
-            return await self._claim(self._now())
+            was, self.held = self.held, None if self._gate is None else await anyio.to_thread.run_sync(self._gate.held)
+            # The first job that the spent budget holds is put back by it, and tells why; the others are left alone.
+            is_told = self.held == BUDGET_SPENT and was != BUDGET_SPENT
+            if not is_told and (self.held is not None or not await self._is_reachable() or self._is_one_too_many()):
+                return None
+            longest = self._claims % LONGEST_EVERY == 0
+            claim = partial(outbox.claim_next, self._state.log, self._now(), longest=longest)
+            job = await anyio.to_thread.run_sync(claim)
         except Exception as error:  # noqa: BLE001 the outbox must outlive a full disk
             log.error("the outbox cannot be read: %s", type(error).__name__)
             return None
+        self._claims += job is not None
+        return job
+
+    def _is_one_too_many(self) -> bool:
+        """After an outage, while the first one is not answered."""
+        return self._is_trying and self._on_their_way > 0
+
+    async def _is_reachable(self) -> bool:
+        if not await self._escalator.reachable():
+            self.held = UNREACHABLE
+            self._is_trying = True
+            self._was_away = True
+            return False
+        if self._was_away:
+            self._was_away = False
+            await self._sleep(random.uniform(0, RETURN_S))  # noqa: S311 no secret
+        return True
+
+    async def _release_held(self) -> bool:
+        """At the start: the budget may have been raised since. False where it could not be done."""
+        try:
+            now = self._now()
+            while await anyio.to_thread.run_sync(outbox.release_held, self._state.log, now):
+                pass
+        except Exception as error:  # noqa: BLE001 as above
+            log.error("the outbox cannot be written: %s", type(error).__name__)
+            return False
+        return True
+
+    async def _tidy(self) -> None:
+        """Set aside what came to be worth nothing, and put back what was sent and could not be recorded."""
+        for job in await anyio.to_thread.run_sync(outbox.expire, self._state.log, self._now()):
+            self._feed.publish_job(job)
+        while self._unrecorded:
+            await anyio.to_thread.run_sync(self._state.retry_job, self._unrecorded[-1], self._now(), UNRECORDED)
+            self._unrecorded.pop()
 
     async def _send(self, job: Job) -> str:
         """Send one claimed job. What it comes to is in the state; nothing is raised but cancellation."""
+        self._feed.publish_job(job)
+        try:
+            await self._deliver(job)
+            job = await anyio.to_thread.run_sync(self._state.job, job.id)
+            self._is_trying = False
+        except Unavailable as problem:
+            job = await self._put_back(job, problem)
+        except Problem as problem:
+            job = await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
+        except Exception as error:  # noqa: BLE001 one poisoned job must not stop the others
+            log.error("job %s failed: %s", job.id, type(error).__name__)
+            job = await anyio.to_thread.run_sync(self._state.fail_job, job.id, "internal_error")
+        self._feed.publish_job(job)
+        return job.status
+
+    async def _deliver(self, job: Job) -> None:
+        """Send it and record the answer. Raises Problem."""
+        if job.expires_at is not None and self._now() >= job.expires_at:
+            raise NotFound("Its time has passed.", code=EXPIRED)
+        escalation = await anyio.to_thread.run_sync(self._state.escalation, job.id)
 
         async def record(departure: Departure) -> None:
             await self._escalator.record(job, departure)
 
-        try:
+        async with self._admitted(escalation):
             async with contextlib.aclosing(self._escalator.deliver(job, record)) as events:
                 answer = [event async for event in events]
-            report = await self._report(job, cost_usd(answer))
+            report = await self._report(job, answer, escalation)
             if report is not None:
-                report["agreed"] = await self._agreed(job, answer)
+                report["agreed"] = await self._agreed(job, answer, escalation)
             await anyio.to_thread.run_sync(self._state.finish_job, job.id, answer_json(answer), report)
-            outcome = "done"
-        except Unavailable as problem:
-            outcome = await self._put_back(job, problem)
-        except Problem as problem:
-            await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
-            outcome = "failed"
-        except Exception as error:  # noqa: BLE001 one poisoned job must not stop the others
-            log.error("job %s failed: %s", job.id, type(error).__name__)
-            await anyio.to_thread.run_sync(self._state.fail_job, job.id, "internal_error")
-            outcome = "failed"
-        self._feed.publish("job", job_id=job.id, session_id=job.session_id, status=outcome)
-        return outcome
 
-    async def _claim(self, now: float) -> Job | None:
-        return await anyio.to_thread.run_sync(self._state.claim_next, now)
+    @asynccontextmanager
+    async def _admitted(self, escalation: Escalation) -> AsyncIterator[None]:
+        if self._gate is None:
+            yield
+            return
+        admitted = self._gate.admitted(escalation)
+        await anyio.to_thread.run_sync(admitted.__enter__)
+        try:
+            yield
+        finally:
+            admitted.__exit__(None, None, None)
 
-    async def _put_back(self, job: Job, problem: Unavailable) -> str:
+    async def _put_back(self, job: Job, problem: Unavailable) -> Job:
         """Let the job wait; one that was understood and refused again and again is set aside, so others go on."""
-        if problem.code == REJECTED and job.attempts >= REJECTIONS:
-            await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
-            return "failed"
-        not_before = self._now() + wait_s(problem, attempts=job.attempts)
-        await anyio.to_thread.run_sync(self._state.retry_job, job.id, not_before, problem.code)
-        return "queued"
+        is_refused = problem.code == REJECTED
+        if is_refused and job.refusals + 1 >= REJECTIONS:
+            return await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
+        if problem.code == BUDGET_SPENT:
+            wait = (problem.retry_after_s or 0.0) + random.uniform(0, self._poll_s)  # noqa: S311 no secret
+        else:
+            self._is_trying = self._is_trying or not is_refused
+            wait = wait_s(problem, attempts=job.attempts)
+        put_back = partial(outbox.retry, self._state.log, job.id, self._now() + wait, problem.code, refused=is_refused)
+        return await anyio.to_thread.run_sync(put_back)
 
-    async def _agreed(self, job: Job, answer: Sequence[Event]) -> bool | None:
+    async def _agreed(self, job: Job, answer: Sequence[Event], escalation: Escalation) -> bool | None:
         """Whether the provisional answer said the same; None where there was none, or that cannot be told."""
         given = await anyio.to_thread.run_sync(self._state.provisional_text, job.request_id)
         if given is None:
             return None
-        escalation = await anyio.to_thread.run_sync(self._state.escalation, job.id)
         return agreement(given, gather(answer).text, escalation.masked.conversation.response_format)
 
-    async def _report(self, job: Job, cost: float) -> dict[str, Any] | None:
-        """The decision's report, brought up to date; None where the decision never was recorded."""
-        try:
-            report = await anyio.to_thread.run_sync(self._state.decision, job.decision_id or "")
-        except NotFound:
+    async def _report(self, job: Job, answer: Sequence[Event], escalation: Escalation) -> dict[str, Any] | None:
+        """The decision's report, brought up to date; None where nothing was decided.
+
+        The process that decided may have been killed before it was on record: what is paid for counts all the same.
+        """
+        if job.decision_id is None:
             return None
-        return {**report, "provisional": False, "cost_usd": report["cost_usd"] + cost}
+        try:
+            report = await anyio.to_thread.run_sync(self._state.decision, job.decision_id)
+        except NotFound:
+            trace = parse_traceparent(escalation.traceparent)
+            entities = PrivacyReport(escalation.masked.entities)
+            trace_id = "" if trace is None else trace.trace_id
+            made = Report(job.decision_id, job.session_id, trace_id, "cloud", ("interrupted",), privacy=entities)
+            report = made.to_json()
+        return {**report, "provisional": False, "cost_usd": report["cost_usd"] + cost_usd(answer)}

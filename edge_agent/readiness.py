@@ -11,17 +11,19 @@ import anyio.to_thread
 
 from edge_agent import __version__
 from edge_agent.composition import Daemon
-from edge_agent.consider import midnight
 from edge_agent.models.lora.pairs import pair_id
 from edge_agent.models.manifest import Manifest
 from edge_agent.runtimes.runtime import CAPABILITIES
+from edge_agent.state.times import midnight
 
 
 def readiness(daemon: Daemon) -> dict[str, bool]:
     """What an answer needs, and whether it is there. Privacy's models count only where something could leave."""
     installed = {entry.manifest.id for entry in daemon.store.list() if entry.installed}
+    default = daemon.models.default()
+    # A configured model is the default before it is installed, and after it is gone.
     parts = {
-        "model": daemon.models.default() is not None or daemon.bridge.configured,
+        "model": (default is not None and default.id in installed) or daemon.bridge.configured,
         "encoder": any(m.kind == "encoder" and m.id in installed for m in daemon.store.catalog.entries),
     }
     if daemon.bridge.configured:
@@ -62,17 +64,20 @@ def _capabilities(model_format: str) -> dict[str, bool]:
 async def current_status(daemon: Daemon) -> dict[str, Any]:
     """What `edge-agent status` shows."""
     default = await anyio.to_thread.run_sync(daemon.models.default)
+    parts = await anyio.to_thread.run_sync(readiness, daemon)
     return {
         "version": __version__,
         "pid": os.getpid(),
         "home": str(daemon.home),
         "uptime_s": round(time.time() - daemon.started_at),
-        "ready": all((await anyio.to_thread.run_sync(readiness, daemon)).values()),
+        "ready": all(parts.values()),
+        "lacks": [name for name, is_there in parts.items() if not is_there],
         "default_model": default.id if default else None,
         "loaded_models": [asdict(loaded) for loaded in daemon.pool.loaded()],
         "bridge": "off" if daemon.offline else daemon.settings.bridge.mode,
         "cloud_configured": daemon.bridge.configured,
         "cloud_reachable": daemon.bridge.configured and await daemon.bridge.reachable(),
+        "sync": await daemon.sync.status(),
         "promise": await anyio.to_thread.run_sync(daemon.promises.status),
         "outbox": await anyio.to_thread.run_sync(daemon.state.count_jobs),
         "spent_today_usd": await anyio.to_thread.run_sync(daemon.state.spent_since, midnight(time.time())),

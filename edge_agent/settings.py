@@ -185,10 +185,26 @@ class Vault(Section):
     key: Literal["auto", "keyring", "file", "passphrase"] = "auto"
 
 
+class StateSettings(Section):
+    """What the home keeps. `retention_days`: sessions that nothing happened in for so long are forgotten; 0: never."""
+
+    retention_days: int = Field(default=0, ge=0, le=36_500)
+
+
 class Budget(Section):
     """What escalations may cost in a day, in US dollars; 0: no limit."""
 
     usd_per_day: float = Field(default=0, ge=0)
+
+
+class Outbox(Section):
+    """How what waits is sent. `metered`: on a metered network, "wait" for another one, or "send" all the same.
+
+    `parallel`: how many jobs are on their way at once, of a session never more than one.
+    """
+
+    metered: Literal["wait", "send"] = "wait"
+    parallel: int = Field(default=4, ge=1, le=32)
 
 
 class ProviderSettings(Section):
@@ -240,6 +256,25 @@ class Cache(Section):
         return self
 
 
+class Memory(Section):
+    """Passages of the user's documents, and of a session's earlier turns, that are given to whoever answers.
+
+    `max_tokens`: of all of them together. `min_score`: the share of what a question is about that a passage must speak
+    to. `escalate`: whether they may leave with an escalation, masked as it is; else only local answers have them.
+    """
+
+    enabled: bool = True
+    max_tokens: int = Field(default=600, ge=50, le=16_000)
+    min_score: float = Field(default=0.6, gt=0, le=1)
+    escalate: bool = True
+
+
+class Sync(Section):
+    """Sharing sessions with the person's other devices. `interval_s`: how often it is asked what they said."""
+
+    interval_s: float = Field(default=30, ge=1, le=86_400)
+
+
 class Settings(Section):
     """All sections, with their defaults."""
 
@@ -248,9 +283,13 @@ class Settings(Section):
     routing: Routing = Routing()
     privacy: Privacy = Privacy()
     vault: Vault = Vault()
+    state: StateSettings = StateSettings()
     budget: Budget = Budget()
+    outbox: Outbox = Outbox()
     bridge: BridgeSettings = BridgeSettings()
     cache: Cache = Cache()
+    memory: Memory = Memory()
+    sync: Sync = Sync()
     intents: dict[str, IntentSettings] = Field(default_factory=dict)
 
     @field_validator("intents")

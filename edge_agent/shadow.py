@@ -122,7 +122,7 @@ class Shadow:
         answer = gather(turn.events)
         if answer.text.strip() and answer.finish.reason == "stop":
             task = task_of(turn.request.edge.task, conversation.response_format)
-            self._queue.put_nowait(_Waiting(conversation, answer.text, task, turn.decision_id, self._clock()))
+            self._queue.put_nowait(_Waiting(turn.conversation, answer.text, task, turn.decision_id, self._clock()))
 
     @property
     def waiting(self) -> int:

@@ -26,7 +26,7 @@ from edge_agent.privacy.second_check import SecondCheck
 from edge_agent.privacy.vault import Vault
 from edge_agent.state.mappings import StoredMapping
 from edge_agent.state.state import State
-from edge_agent.state.sync.replica import Heard, Said, Stretch, Told
+from edge_agent.state.sync.replica import MAX_BODY_BYTES, Heard, Said, Stretch, Told
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ class Sharing:
             mapping = [entry for entry in mapping if entry.type not in self._never_leave]
             for event_id in event_ids:
                 text = masked[event_id]
-                found[event_id] = Told(None, (), text) if isinstance(text, str) else Told(text, _used(text, mapping))
+                told = Told(None, (), text) if isinstance(text, str) else Told(text, _used(text, mapping))
+                found[event_id] = told if told.size <= MAX_BODY_BYTES else Told(None, (), "too_large")
         return found
 
     async def restored(self, heard: Sequence[Heard]) -> list[Heard]:

@@ -12,14 +12,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import anyio.to_thread
 
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.problems import Problem, Unavailable
-from cloud_bridge.protocol.sync import Exchange, Exchanged, KeyObject, Segment
+from cloud_bridge.protocol.sync import PATH, Exchange, Exchanged, KeyObject, Segment
 from cloud_bridge.protocol.sync_json import encode_request
 from edge_agent.feed import Feed
 from edge_agent.privacy.vault import Vault
@@ -28,10 +28,10 @@ from edge_agent.state.state import State
 from edge_agent.state.sync import membership as memberships
 from edge_agent.state.sync.membership import Membership
 from edge_agent.state.sync.replica import Heard, Replica
+from edge_agent.state.sync.standing import standing, untold
+from edge_agent.state.times import iso
 
 log = logging.getLogger(__name__)
-
-PATH = "/bridge/v1/sync"
 
 LOOK_S = 2.0
 """How often it is looked whether there is something new to tell, in seconds."""
@@ -48,8 +48,8 @@ class Client(Protocol):
         """One exchange. Raises Problem."""
 
 
-Clients = Callable[[Membership], AbstractAsyncContextManager[Client]]
-"""Opens the way to a group's bridge."""
+Clients = Callable[[], AbstractAsyncContextManager[Client]]
+"""Opens the way to the bridge."""
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class SyncWorker:
         sharing: Sharing,
         vault: Vault,
         clients: Clients,
+        url: str,
         feed: Feed,
         interval_s: float,
         trusts_clock: bool = False,
@@ -83,6 +84,7 @@ class SyncWorker:
         self._sharing = sharing
         self._vault = vault
         self._clients = clients
+        self._url = url.rstrip("/")
         self._feed = feed
         self._interval_s = interval_s
         self._trusts_clock = trusts_clock
@@ -121,7 +123,7 @@ class SyncWorker:
             try:
                 if not self._trusts_clock:
                     await anyio.to_thread.run_sync(self._state.check_clock)
-                async with self._clients(group) as client:
+                async with self._clients() as client:
                     synced = await self._until_quiet(client, group)
             except Exception as error:
                 await self._note(getattr(error, "code", type(error).__name__))
@@ -129,13 +131,36 @@ class SyncWorker:
             await self._note(None)
             return synced
 
+    async def status(self) -> dict[str, str | int | None] | None:
+        """How far this device has come with its group; None where it is in none. `waiting` None: not known yet."""
+        group = await anyio.to_thread.run_sync(memberships.load, self._state.log)
+        if group is None:
+            return None
+        found = await anyio.to_thread.run_sync(standing, self._state.log)
+        told = self._told
+        return {
+            "group": group.keys.id,
+            "last_ok_at": None if found.last_ok_ms is None else iso(found.last_ok_ms),
+            "last_error": found.last_error,
+            "waiting": None if told is None else await anyio.to_thread.run_sync(untold, self._state.log, told),
+        }
+
     async def _until_quiet(self, client: Client, group: Membership) -> Synced:
         synced, told = Synced(), _Telling()
+        await anyio.to_thread.run_sync(self._replica.erase)
         through, gone = await anyio.to_thread.run_sync(self._replica.gone, group.keys)
         have = await anyio.to_thread.run_sync(self._replica.have)
         exchange = Exchange(group.keys.id, self._state.device, have, gone=tuple(gone), max_bytes=BATCH_BYTES)
+        refused: Problem | None = None
         while True:
-            answer = await self._exchange(client, group, exchange)
+            try:
+                answer = await self._exchange(client, exchange)
+            except Unavailable as problem:
+                if problem.code != "sync_quota" or not exchange.segments:
+                    raise
+                # Nothing was taken: what the others said is heard all the same.
+                refused, exchange = problem, replace(exchange, segments=(), keys=())
+                continue
             synced.exchanges += 1
             if answer.box is not None:
                 group = await self._rekeyed(group, answer)
@@ -143,33 +168,34 @@ class SyncWorker:
             synced.heard += heard
             told.check(answer.have, exchange.segments)
             before = exchange.have
-            exchange, events = await self._next(group, answer)
+            exchange, events = await self._next(group, answer, tells=refused is None)
             synced.told += events
             if not exchange.segments and (not answer.more or exchange.have == before):
                 break
-        if failure is not None:
-            raise failure
+        refused = refused or failure
+        if refused is not None:
+            raise refused
         if through:
             await anyio.to_thread.run_sync(self._replica.told_gone, through)
         self._told = answer.have.get(self._state.device, 0)
         return synced
 
-    async def _exchange(self, client: Client, group: Membership, exchange: Exchange) -> Exchanged:
+    async def _exchange(self, client: Client, exchange: Exchange) -> Exchanged:
         """One exchange. What leaves is in the ledger before it does."""
         if exchange.segments:
-            departure = Departure("cloud-bridge", f"{group.url}{PATH}", encode_request(exchange))
+            departure = Departure("cloud-bridge", f"{self._url}{PATH}", encode_request(exchange))
             session_id = f"sync/{exchange.group}"
             await anyio.to_thread.run_sync(self._state.record_departure, session_id, None, departure)
         return await client.exchange(exchange)
 
-    async def _next(self, group: Membership, answer: Exchanged) -> tuple[Exchange, int]:
+    async def _next(self, group: Membership, answer: Exchanged, *, tells: bool) -> tuple[Exchange, int]:
         """The next batch of what the bridge lacks: others' first, since this device's may continue them."""
         have = await anyio.to_thread.run_sync(self._replica.have)
         segments: list[Segment] = []
         keys: dict[str, KeyObject] = {}
         events = size = 0
         own = self._state.device
-        for origin in sorted(have, key=lambda each: (each == own, each)):
+        for origin in sorted(have, key=lambda each: (each == own, each)) if tells else ():
             after = answer.have.get(origin, 0)
             while size < BATCH_BYTES:
                 stretch = await anyio.to_thread.run_sync(self._replica.stretch, origin, after)

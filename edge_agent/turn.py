@@ -5,33 +5,49 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.events import Event, Finish, OtherChoice, ReasoningDelta, Served, TextDelta, ToolCallDelta
+from cloud_bridge.protocol.problems import Problem
 from cloud_bridge.protocol.report import ImplicitIdentity, Intent, PrivacyReport, Report, Route, Timings
 from cloud_bridge.protocol.residency import Residency
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.answer_cache import Hit
+from edge_agent.memory.choosing import tokens
+from edge_agent.notes import NOTHING, Note, Notes
 from edge_agent.privacy.mask import MaskResult
 from edge_agent.promises import Terms
 from edge_agent.routing import replay
 from edge_agent.routing.replay import Step
 from edge_agent.routing.situation import Decision
-from edge_agent.state.outbox import Job
+from edge_agent.state.jobs import Job, Priority
 
 Defer = Literal["never", "allow", "always"]
 
-CacheUse = Literal["use", "refresh", "off"]
-"""Whether a kept answer may be given, and this one be kept; "refresh": only the latter."""
+CacheUse = Literal["use", "refresh", "off", "only"]
+"""Whether a kept answer may be given, and this one be kept; "refresh": only the latter; "only": a kept one or none."""
+
+MemoryUse = Literal["use", "off"]
+"""Whether documents, and earlier turns that the client did not send, may be used for the answer."""
+
+ROOM_FOR_ANSWER = 512
+"""Tokens that are left for an answer where the request does not say how long it may be."""
+
+_WITHOUT_NOTES = frozenset({"context_length_exceeded", "template_refused"})
+"""What a local model refuses a conversation with that it may answer without notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeOptions:
     """The `edge` object of a request. `residency`: the regions where it may be processed, beside the settings' own.
 
+    `priority` and `expires_s` are for what is queued: what goes first, and the seconds from acceptance after which a
+    late answer is worth nothing. `deadline_ms` is how long the client waits for this one.
+
     `revise`: the client takes back a streamed answer when it is told to, so a weak one need not be held back.
+    `cached_within_s`: how old a kept answer may be, where the settings allow more.
     """
 
     session_id: str | None = None
@@ -39,9 +55,13 @@ class EdgeOptions:
     deadline_ms: int | None = None
     max_cost_usd: float | None = None
     defer: Defer = "allow"
+    priority: Priority = "normal"
+    expires_s: float | None = None
     residency: Residency | None = None
     revise: bool = False
     cache: CacheUse = "use"
+    cached_within_s: float | None = None
+    memory: MemoryUse = "use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +90,10 @@ class Unsent:
 
 @dataclass(slots=True)
 class Turn:
-    """The record of one request while it is being answered. Changed only by the agent that answers it."""
+    """The record of one request while it is being answered. Changed only by the agent that answers it.
+
+    `ready`: local models that would have begun at once when it was decided, being loaded with nobody waiting.
+    """
 
     request: Request
     request_id: str
@@ -78,6 +101,8 @@ class Turn:
     session_id: str
     trace: Traceparent
     started: float
+    notes: Notes = NOTHING
+    notes_left_out: bool = False
     masked: MaskResult | None = None
     route: Route = "refused"
     reasons: tuple[str, ...] = ()
@@ -103,7 +128,7 @@ class Turn:
     hit: Hit | None = None
     given: list[Event] = field(default_factory=list)
     terms: Mapping[str, Terms] = field(default_factory=dict)
-    loaded: frozenset[str] = frozenset()
+    ready: frozenset[str] = frozenset()
     revised: bool = False
     failed_over: bool = False
     finished_ms: float | None = None
@@ -121,6 +146,26 @@ class Turn:
         """Whether some of the answer has been passed on: from then on it can no longer be replaced."""
         return self.first_token_ms is not None
 
+    @property
+    def conversation(self) -> Conversation:
+        """What the local model is given: with notes, where there are any and it can take them."""
+        asked = self.request.conversation
+        return asked if self.notes_left_out else self.notes.here(asked)
+
+    def fit_notes(self, context_length: int) -> None:
+        """Leave the notes out where the local model would have no room left to answer; as far as can be estimated."""
+        answer = self.request.conversation.sampling.max_tokens or ROOM_FOR_ANSWER
+        needed = sum(map(tokens, self.conversation.strings())) + answer
+        self.notes_left_out = self.notes_left_out or needed > context_length
+
+    def leave_notes_out(self, problem: Problem) -> bool:
+        """Whether the local model may be asked again, without notes, since with them it failed so."""
+        again = (
+            bool(self.notes.all) and not self.notes_left_out and not self.answered and problem.code in _WITHOUT_NOTES
+        )
+        self.notes_left_out = self.notes_left_out or again
+        return again
+
     def follow(self, decision: Decision, steps: Sequence[Step]) -> None:
         """Take over what was decided, by these steps."""
         self.decided = decision
@@ -134,7 +179,9 @@ class Turn:
     def record(self) -> dict[str, Any]:
         """The report as it is kept: with what the decision was made from, and whether both tiers said the same."""
         made_from = {} if self.decided is None else replay.record(self.steps, self.decided)
-        return {**self.report().to_json(), **made_from, "agreed": self.agreed}
+        report = self.report()
+        nameless = replace(report, memory=tuple(replace(use, name=None) for use in report.memory))
+        return {**nameless.to_json(), **made_from, "agreed": self.agreed}
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the request was accepted."""
@@ -184,4 +231,12 @@ class Turn:
             timings_ms=Timings(self.route_ms, self.anonymize_ms, self.first_token_ms, self.elapsed_ms()),
             provisional=self.provisional,
             job_id=self.unsent.job.id if self.unsent else None,
+            memory=tuple(note.use for note in self._notes_used()),
         )
+
+    def _notes_used(self) -> tuple[Note, ...]:
+        """Those that whoever answers has been given, or would be."""
+        if self.route in {"cloud", "queued", "cache"}:
+            return self.notes.leaving
+        is_task = self.decided is not None and self.decided.task is not None
+        return () if self.route != "local" or is_task or self.notes_left_out else self.notes.all

@@ -229,6 +229,18 @@ async def test_it_ages_and_is_given_longer_where_nobody_else_can_answer(state: S
     assert await cache.lookup(question, offline=True) is None
 
 
+async def test_a_client_may_want_a_younger_one_whoever_can_answer(state: State, clock: Clock) -> None:
+    question = asked("What is a fjord?")
+    cache = await kept(state, question, TextDelta("A bay."), rules=dataclasses.replace(RULES, ttl_s=60))
+    clock.now += 30
+    assert await answer_of(cache, question, within_s=29) is None
+    assert await answer_of(cache, question, within_s=31) == "A bay."
+    clock.now += 90
+    assert await cache.lookup(question, within_s=1000) is None
+    assert await cache.lookup(question, offline=True, within_s=100) is None
+    assert await answer_of(cache, question, offline=True, within_s=1000) == "A bay."
+
+
 async def test_a_cache_that_fails_is_none(state: State) -> None:
     question = asked("What is a fjord?")
     cache = await kept(state, question, TextDelta("A bay."))

@@ -15,6 +15,8 @@ DEFAULT_MAX_TOKENS = 4096
 
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 _MODES = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
+_CACHED = {"cache_control": {"type": "ephemeral"}}
+_CACHED_TURNS = 2
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 
 Block = dict[str, Any]
@@ -36,6 +38,10 @@ def encode_request(
 ) -> dict[str, Any]:
     """The request body. What the format cannot say is left out: names, seeds, penalties, log probabilities.
 
+    What a next request will begin with is marked for the provider's prompt cache: the instructions, the tools, and the
+    newest two turns of the user (of which the second was the newest of the request before), at most the four marks that
+    are allowed: https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+
     `sampling_fields`: send temperature, top_p and top_k. From API version 2026-10-21 on they are refused, by newer
     models under 2023-06-01, too, so the default is to leave the choice to the model. Raises as `check_request`.
     """
@@ -47,13 +53,13 @@ def encode_request(
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": conversation.sampling.max_tokens or DEFAULT_MAX_TOKENS,
-        "messages": [{**turn, "content": _short(turn["content"])} for turn in turns],
+        "messages": _marked_turns(turns),
         "stream": stream,
     }
     if system:
-        body["system"] = _short(system)
+        body["system"] = _marked(system)
     if conversation.tools:
-        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        body["tools"] = _marked([_tool(tool) for tool in conversation.tools])
         body |= _tool_choice(conversation.tool_choice)
     wanted = conversation.response_format
     if wanted.kind == "json_schema":
@@ -103,6 +109,19 @@ def _blocks(part: Any) -> Iterator[Block]:
     else:
         block = {"type": "tool_result", "tool_use_id": _id(part.call_id), "content": part.content}
         yield {**block, "is_error": True} if part.is_error else block
+
+
+def _marked_turns(turns: list[Block]) -> list[Block]:
+    asked = [number for number, turn in enumerate(turns) if turn["role"] == "user"][-_CACHED_TURNS:]
+    return [
+        {**turn, "content": _marked(turn["content"]) if number in asked else _short(turn["content"])}
+        for number, turn in enumerate(turns)
+    ]
+
+
+def _marked(blocks: list[Block]) -> list[Block]:
+    """Up to and with the last of these the provider keeps what it read."""
+    return [*blocks[:-1], blocks[-1] | _CACHED]
 
 
 def _short(content: list[Block]) -> str | list[Block]:

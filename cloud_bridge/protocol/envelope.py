@@ -129,9 +129,9 @@ def conversation_to_json(conversation: Conversation) -> dict[str, Any]:
             {"role": message.role, "name": message.name, "parts": [_part_to_json(part) for part in message.parts]}
             for message in conversation.messages
         ],
-        "tools": [asdict(tool) for tool in conversation.tools],
-        "tool_choice": asdict(conversation.tool_choice),
-        "response_format": asdict(conversation.response_format),
+        "tools": [_fields(tool) for tool in conversation.tools],
+        "tool_choice": _fields(conversation.tool_choice),
+        "response_format": _fields(conversation.response_format),
         "sampling": _sampling_to_json(conversation.sampling),
     }
 
@@ -156,8 +156,13 @@ def conversation_from_json(document: Mapping[str, Any]) -> Conversation:
     )
 
 
+def _fields(value: Part | Tool | ToolChoice | ResponseFormat | Sampling) -> dict[str, Any]:
+    """As `asdict` gives them, which would copy every schema with all that is in it."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
 def _sampling_to_json(sampling: Sampling) -> dict[str, Any]:
-    fields = asdict(sampling)
+    fields = _fields(sampling)
     if sampling.n == 1:
         # One answer is written as before there could be several: older bridges read it, and its hash is the same.
         del fields["n"]
@@ -165,7 +170,7 @@ def _sampling_to_json(sampling: Sampling) -> dict[str, Any]:
 
 
 def _part_to_json(part: Part) -> dict[str, Any]:
-    return {"type": _PART_NAMES[type(part)], **asdict(part)}
+    return {"type": _PART_NAMES[type(part)], **_fields(part)}
 
 
 def _part_from_json(document: Mapping[str, Any]) -> Part:

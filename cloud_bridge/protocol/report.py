@@ -103,6 +103,24 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """A passage that the model was given: its number in a document of the user's, or in an earlier turn.
+
+    `name`: the document's, for the client that is answered; it is not recorded.
+    """
+
+    number: int
+    document: str | None = None
+    turn: str | None = None
+    name: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object as clients see it."""
+        document = {"document": self.document, "turn": self.turn, "passage": self.number, "name": self.name}
+        return {key: value for key, value in document.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """How an answer came to be. `reasons` are in the order in which they decided."""
 
@@ -122,6 +140,7 @@ class Report:
     timings_ms: Timings = Timings()
     provisional: bool = False
     job_id: str | None = None
+    memory: tuple[MemoryUse, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object as the contract spells it."""
@@ -149,4 +168,6 @@ class Report:
         }
         if self.job_id is not None:
             document["job_id"] = self.job_id
+        if self.memory:
+            document["memory"] = [use.to_json() for use in self.memory]
         return document

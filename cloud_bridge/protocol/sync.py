@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 from cloud_bridge.protocol.problems import InvalidRequest
 
+PATH = "/bridge/v1/sync"
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Of a request: a batch of segments and one of the largest, in base64."""
 MAX_SEALED_BYTES = 3_000_000
 """Of one segment, so that one always fits into a request."""
 MAX_NOTE_BYTES = 65_536
@@ -78,7 +81,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The group key of `epoch`, sealed to the member that asks."""
+    """The group's keys up to `epoch`, sealed to the member that asks."""
 
     epoch: int
     sealed: bytes
@@ -90,7 +93,7 @@ class Exchange:
 
     `have`: up to which number it has each origin's events, without gaps. `gone`: subjects whose key objects are to be
     deleted, for ever. `max_bytes`: of sealed bytes in the answer; at least one segment comes where there is any, but
-    for 0, which asks for none. `card`: replaces the caller's own where it is not empty.
+    for 0, which asks for none.
     """
 
     group: str
@@ -100,7 +103,6 @@ class Exchange:
     keys: tuple[KeyObject, ...] = ()
     gone: tuple[str, ...] = ()
     max_bytes: int = 1024 * 1024
-    card: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Invite:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """The caller takes up an invitation; sent again it is answered again. The card follows with an exchange."""
+    """The caller takes up an invitation; sent again it is answered again. Without a card it keeps the one it has."""
 
     group: str
     token: str
@@ -160,8 +162,9 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """`member` (an origin) may not call any more. `boxes`: the group key of the new `epoch`, by origin, for every
-    member that stays but the caller; b"" for one that is to be left without it.
+    """`member` (an origin) may not call any more. `boxes`: the group keys up to the new `epoch`, by origin.
+
+    Whoever gets none is put out, too, but for the caller.
     """
 
     group: str

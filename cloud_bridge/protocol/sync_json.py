@@ -160,7 +160,6 @@ def _exchange(fields: Fields) -> Exchange:
         keys=_some(fields, "keys", _key_object, MAX_KEYS),
         gone=_matching_all(fields, "gone", SUBJECT, MAX_GONE),
         max_bytes=_integer(fields, "max_bytes"),
-        card=_sealed(fields, "card", MAX_NOTE_BYTES, empty=True),
     )
 
 
@@ -198,10 +197,7 @@ def _remove(fields: Fields) -> Remove:
         _matching(fields, "group", NAME),
         _matching(fields, "member", ORIGIN),
         _integer(fields, "epoch", 1),
-        {
-            origin: _sealed(boxes, origin, MAX_NOTE_BYTES, empty=True)
-            for origin in _origins(fields, "boxes", MAX_MEMBERS)
-        },
+        {origin: _sealed(boxes, origin, MAX_NOTE_BYTES) for origin in _origins(fields, "boxes", MAX_MEMBERS)},
     )
 
 

@@ -13,6 +13,9 @@ from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json
 from edge_agent.home import current_home
 
+CARRIED_TURNS = 64
+"""How many of a session's turns a question carries at most; a short session's all."""
+
 
 def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
@@ -45,11 +48,11 @@ def ask(
 
 
 def _history(client: DaemonClient, session: str | None) -> list[dict[str, str]]:
-    """The session's messages so far; none where it is new."""
+    """The session's newest messages; none where it is new."""
     if session is None:
         return []
     try:
-        history = client.get(f"/edge/v1/sessions/{quote(session, safe='')}")["history"]
+        history = client.get(f"/edge/v1/sessions/{quote(session, safe='')}?limit={CARRIED_TURNS}")["history"]
     except NotFound:
         return []
     return [{"role": message["role"], "content": _text(message)} for message in history]

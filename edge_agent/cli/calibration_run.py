@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,13 @@ from pathlib import Path
 from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.gathered import Answer, gather
 from cloud_bridge.protocol.problems import InvalidRequest, Problem
-from edge_agent import composition
+from edge_agent import __version__, composition
 from edge_agent.local_attempt import LocalAttempt, drawn
 from edge_agent.models.bundled import bundled_path
 from edge_agent.models.digest import sha256_of
 from edge_agent.models.lora.pairs import ADAPTER_MARK
 from edge_agent.models.manifest import Manifest
+from edge_agent.routing.calibration.answered import Answered
 from edge_agent.routing.calibration.calibration import ALL, Calibration, Subject
 from edge_agent.routing.calibration.comparison import is_right
 from edge_agent.routing.calibration.examples import MOST_LABELS, Labelled, Question, bad_line, offered, read
@@ -35,6 +37,7 @@ from edge_agent.routing.obstacles import no_local_model
 from edge_agent.routing.parameters import applied, parameters_for
 from edge_agent.runtimes.pool import Pool
 from edge_agent.runtimes.pooled_runtime import PooledRuntime
+from edge_agent.runtimes.runtime import ModelSpec
 from edge_agent.settings import Settings
 from edge_agent.text_models import INTENT_ENCODER, TextModels
 
@@ -60,9 +63,11 @@ class Wanted:
 
 
 def calibration_of(home: Path, wanted: Wanted, tick: Tick, tell: Callable[[str], None] = lambda _: None) -> Calibration:
-    """Answer all examples, fit, and store. Nothing is changed before the end, so it may be interrupted at any time.
+    """Answer all examples, fit, and store. It may be interrupted at any time: the next one, of the same data and model,
+    goes on from there.
 
-    Of the intent classifier nothing is stored: no request is decided by how sure it is of that. `tell` as for `read`.
+    Of the intent classifier nothing is stored: no request is decided by how sure it is of that. `tell` hears what
+    `read` left out, and how much was answered before.
 
     Raises what `read`, `calibrate` and the models raise; of an example, with its line.
     """
@@ -74,7 +79,7 @@ def calibration_of(home: Path, wanted: Wanted, tick: Tick, tell: Callable[[str],
         labels = {each.label for each in labelled} - OUTSIDE
         if labels <= set(text_models.intents.labels):
             return _fitted(_classified(text_models, labelled, tick), _head(), wanted.promise)
-    return asyncio.run(_by_model(home, wanted, found, tick))
+    return asyncio.run(_by_model(home, wanted, found, tick, tell))
 
 
 def is_of_intents(found: Calibration) -> bool:
@@ -101,7 +106,7 @@ def _classified(text_models: TextModels, examples: Sequence[Labelled], tick: Tic
 
 
 async def _by_model(
-    home: Path, wanted: Wanted, found: Sequence[Question] | Sequence[Labelled], tick: Tick
+    home: Path, wanted: Wanted, found: Sequence[Question] | Sequence[Labelled], tick: Tick, tell: Callable[[str], None]
 ) -> Calibration:
     settings = Settings.load(home, os.environ).models
     store = composition.open_store(home)
@@ -109,18 +114,33 @@ async def _by_model(
     model_id = wanted.model or _default(models.default())
     spec = models.spec(model_id)
     questions = _questions(found, wanted.max_tokens)
-    pool = Pool(lambda _: spec, models.ram_budget_mb, settings.keep_alive_s)
-    try:
-        example = partial(_example, await pool.runtime(model_id), task=wanted.task)
-        answered = await _answered(example, questions, spec.parallel, tick)
-    finally:
-        await pool.close()
     usual = CLASSIFY if isinstance(found[0], Labelled) else ALL
     sha256 = store.get(model_id.partition(ADAPTER_MARK)[0]).files[0].sha256
     subject = Subject(model_id, sha256, wanted.task or usual, INTENT_ENCODER)
+    known = Answered(home, _circumstances(questions, subject, spec))
+    if len(known):
+        tell(f"{len(known)} examples were answered by a run before this one, and are not asked again.")
+    pool = Pool(lambda _: spec, models.ram_budget_mb, settings.keep_alive_s)
+    try:
+        example = partial(_example, await pool.runtime(model_id), task=wanted.task)
+        answered = await _answered(example, questions, spec.parallel, tick, known)
+    finally:
+        await pool.close()
     calibration = _fitted(answered, subject, wanted.promise)
     Calibrations(home).keep(calibration)
+    known.forget()
     return calibration
+
+
+def _circumstances(questions: Sequence[Question], subject: Subject, spec: ModelSpec) -> dict[str, object]:
+    """All that the answers depend on. Not the promise: another one may be tried with the same answers."""
+    return {
+        "version": __version__,
+        "questions": hashlib.sha256(repr(questions).encode("utf-8", "surrogatepass")).hexdigest(),
+        "subject": asdict(subject),
+        "context_length": spec.context_length,
+        "adapter": None if spec.adapter is None else sha256_of(spec.adapter.path),
+    }
 
 
 def _default(manifest: Manifest | None) -> str:
@@ -152,16 +172,23 @@ def _limited(conversation: Conversation, max_tokens: int) -> Conversation:
 
 
 async def _answered(
-    example: Callable[[Question], Awaitable[Example]], questions: Sequence[Question], parallel: int, tick: Tick
+    example: Callable[[Question], Awaitable[Example]],
+    questions: Sequence[Question],
+    parallel: int,
+    tick: Tick,
+    known: Answered,
 ) -> list[Example]:
-    """Each question answered, `parallel` at once, in the order in which they stand."""
+    """Each question answered, `parallel` at once, in the order in which they stand; but for those that are known."""
     slots = asyncio.Semaphore(parallel)
     done = 0
 
     async def answer(question: Question) -> Example:
         nonlocal done
-        async with slots:
-            answered = await example(question)
+        answered = known.get(question.line)
+        if answered is None:
+            async with slots:
+                answered = await example(question)
+            known.add(question.line, answered)
         done += 1
         tick(done, len(questions))
         return answered

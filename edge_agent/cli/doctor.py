@@ -17,7 +17,7 @@ from cloud_bridge.protocol.problems import InvalidRequest, Problem
 from edge_agent.cli.client import DaemonClient
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.composition import home_key, open_state, open_store
-from edge_agent.home import current_home
+from edge_agent.home import current_home, device_key_path
 from edge_agent.models.bundled import bundled_path
 from edge_agent.models.libraries import LIBRARIES
 from edge_agent.routing.calibration.store import Calibrations
@@ -25,6 +25,7 @@ from edge_agent.routing.intents_file import IntentsFile, OwnIntents
 from edge_agent.routing.rules import RESERVED_INTENTS
 from edge_agent.routing_settings import own_intents
 from edge_agent.settings import Settings
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 
 
@@ -50,18 +51,35 @@ def doctor(json: JsonFlag = False) -> None:
 
 def _examine(home: Path) -> Iterator[Finding]:
     yield Finding("home", "ok", str(home))
-    yield _checked("settings", lambda: _settings(home))
+    settings: Settings | None = None
+    try:
+        settings = Settings.load(home, os.environ)
+        yield Finding("settings", "ok", _settings(settings))
+    except Problem as problem:
+        yield Finding("settings", "bad", str(problem))
     yield from _token(home)
-    yield _checked("your intents", lambda: _intents(home))
     yield from _models(home)
     yield _checked("calibration", lambda: _calibration(home))
-    if (home / "state.db").exists():
-        yield _checked("master key", lambda: _master_key(home))
-        yield from _state(home)
+    if settings is None:
+        yield Finding(
+            "the rest", "note", "intents, privacy's models and the state are looked at when these can be read"
+        )
+    else:
+        yield from _by_settings(home, settings)
     yield from _libraries()
-    if (home / "keys" / "device.key").exists():
+    if device_key_path(home).exists():
         yield _checked("device id", lambda: _device_id(home))
     yield _daemon(home)
+
+
+def _by_settings(home: Path, settings: Settings) -> Iterator[Finding]:
+    """What nobody can tell without the settings."""
+    yield _checked("your intents", lambda: _intents(home, settings))
+    yield from _privacy_models(home, settings)
+    if (home / "state.db").exists():
+        key = home_key(home, settings.vault)
+        yield _checked("master key", lambda: _master_key(key))
+        yield from _state(home, key)
 
 
 def _checked(what: str, check: Callable[[], str]) -> Finding:
@@ -71,17 +89,15 @@ def _checked(what: str, check: Callable[[], str]) -> Finding:
         return Finding(what, "bad", str(problem))
 
 
-def _settings(home: Path) -> str:
-    settings = Settings.load(home, os.environ)
+def _settings(settings: Settings) -> str:
     providers = settings.bridge.providers
     missing = [p.api_key_env for p in providers if p.api_key_env and not os.environ.get(p.api_key_env)]
     detail = f"bridge {settings.bridge.mode}, {len(providers)} providers"
     return detail + (f"; not set in this shell: {', '.join(missing)}" if missing else "")
 
 
-def _intents(home: Path) -> str:
+def _intents(home: Path, settings: Settings) -> str:
     """How many there are. Raises InvalidRequest where a rule waits for an intent that nothing can have."""
-    settings = Settings.load(home, os.environ)
     own = OwnIntents(own_intents(settings.intents), IntentsFile(home)).current()
     manifest = bundled_path("heads/intent-clinc150") / "manifest.json"
     known = {*loads(manifest.read_text("utf-8"))["parameters"]["labels"], *(intent.name for intent in own)}
@@ -109,19 +125,22 @@ def _token(home: Path) -> Iterator[Finding]:
 def _models(home: Path) -> Iterator[Finding]:
     store = open_store(home)
     entries = store.list()
-    installed = [entry.manifest for entry in entries if entry.installed]
-    llms = [manifest.id for manifest in installed if manifest.kind == "llm"]
+    llms = [entry.manifest.id for entry in entries if entry.installed and entry.manifest.kind == "llm"]
     yield (
         Finding("language models", "ok", ", ".join(llms))
         if llms
         else Finding("language models", "bad", "none installed. Run: edge-agent models pull --default")
     )
-    for model in Settings.load(home, os.environ).privacy.models:
-        if model not in {manifest.id for manifest in installed}:
-            hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {model}"
-            yield Finding(model, "bad", hint)
     for one in store.damaged():
         yield Finding("a model", "bad", str(one.problem))
+
+
+def _privacy_models(home: Path, settings: Settings) -> Iterator[Finding]:
+    installed = {entry.manifest.id for entry in open_store(home).list() if entry.installed}
+    for model in settings.privacy.models:
+        if model not in installed:
+            hint = f"not installed, so nothing leaves this device. Run: edge-agent models pull {model}"
+            yield Finding(model, "bad", hint)
 
 
 def _calibration(home: Path) -> str:
@@ -132,16 +151,15 @@ def _calibration(home: Path) -> str:
     return ", ".join(found) or "none yet; edge-agent calibrate makes one"
 
 
-def _master_key(home: Path) -> str:
-    key = home_key(home, Settings.load(home, os.environ).vault)
+def _master_key(key: HomeKey) -> str:
     found = key.find()
     detail = "none yet" if found is None else f"{found.place.name} ({found.record})"
     return detail if key.is_settled() else f"{detail}; a change of it was interrupted, the daemon's next start ends it"
 
 
-def _state(home: Path) -> Iterator[Finding]:
+def _state(home: Path, key: HomeKey) -> Iterator[Finding]:
     try:
-        with open_state(home) as state:
+        with open_state(home, key=key) as state:
             yield _checked("state", lambda: _whole(home, state))
             yield _checked("ledger", lambda: f"{state.verify_ledger()} entries, none altered")
     except Problem as problem:
@@ -155,7 +173,7 @@ def _whole(home: Path, state: State) -> str:
 
 
 def _device_id(home: Path) -> str:
-    public_id = DeviceKey.load_or_create(home / "keys" / "device.key").public_id
+    public_id = DeviceKey.load_or_create(device_key_path(home)).public_id
     return f"{public_id}; at the bridge: cloud-bridge devices enroll NAME --public-key {public_id}"
 
 

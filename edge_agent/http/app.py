@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from edge_agent import __version__
 from edge_agent.composition import Daemon
-from edge_agent.http import edge, embeddings, health, openai, problems, tasks, web
+from edge_agent.http import documents, edge, embeddings, health, openai, problems, tasks, web
 from edge_agent.http.gate import LOCAL_ORIGIN, Gate
 from edge_agent.http.metrics import Metrics
 
@@ -24,7 +24,15 @@ def build_app(daemon: Daemon) -> FastAPI:
     app.state.daemon = daemon
     app.state.metrics = Metrics(daemon)
     problems.install(app)
-    for routes in (openai.router, embeddings.router, edge.router, tasks.router, health.router, web.router):
+    for routes in (
+        openai.router,
+        embeddings.router,
+        edge.router,
+        documents.router,
+        tasks.router,
+        health.router,
+        web.router,
+    ):
         app.include_router(routes)
     server = daemon.settings.server
     app.add_middleware(
@@ -36,7 +44,7 @@ def build_app(daemon: Daemon) -> FastAPI:
     app.add_middleware(
         CORSMiddleware,
         allow_origin_regex=LOCAL_ORIGIN,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["authorization", "content-type", "x-api-key"],
     )
     return app

@@ -18,7 +18,7 @@ from cloud_bridge.protocol.problems import InvalidRequest
 from cloud_bridge.protocol.report import PrivacyReport
 from cloud_bridge.protocol.sse import encode_sse
 from edge_agent.http.openai import agent_request
-from edge_agent.http.requests import JsonObject, TheDaemon, ThePage
+from edge_agent.http.requests import JsonObject, TheDaemon, ThePage, ThePageOfTurns
 from edge_agent.readiness import current_status
 from edge_agent.state.times import seconds
 
@@ -116,15 +116,34 @@ def sessions(daemon: TheDaemon, page: ThePage) -> dict[str, Any]:
 
 
 @router.get("/sessions/{session_id:path}")
-def session(session_id: str, daemon: TheDaemon) -> dict[str, Any]:
-    """One session's turns, with what was provisional and what revised it."""
-    return {**daemon.state.session(session_id).to_json(), "history": daemon.state.history(session_id)}
+def session(session_id: str, daemon: TheDaemon, page: ThePageOfTurns) -> dict[str, Any]:
+    """One session's newest turns, with what was provisional and what revised it; `?limit=` of them, `?before=` a turn.
+
+    `history`: what the next request carries, of so many turns at most, whichever page is asked for.
+    """
+    found = daemon.state.session(session_id, page.limit, page.before)
+    return {**found.to_json(), "history": daemon.state.history(session_id, page.limit)}
+
+
+@router.post("/sessions/{session_id:path}/choose")
+def choose(session_id: str, body: JsonObject, daemon: TheDaemon) -> dict[str, Any]:
+    """Go on from this answer: the next request that asks for the session's history carries the line that it ends."""
+    answer_id = Fields(body).required_text("answer_id")
+    daemon.state.choose(session_id, answer_id)
+    return {"id": session_id, "continues": answer_id}
 
 
 @router.get("/outbox")
 def outbox(daemon: TheDaemon, page: ThePage) -> dict[str, Any]:
-    """What waits to be sent, is being sent, or was, newest first; `?limit=` of them, `?before=` a job's id."""
-    return {"jobs": [job.to_json() for job in daemon.state.newest_deferred_jobs(page.limit, page.before)]}
+    """What waits to be sent, is being sent, or was, newest first; `?limit=` of them, `?before=` a job's id.
+
+    `counts`: how many jobs have each status; `held`: why nothing is sent just now.
+    """
+    return {
+        "jobs": [job.to_json() for job in daemon.state.newest_deferred_jobs(page.limit, page.before)],
+        "counts": daemon.state.count_jobs(),
+        "held": daemon.outbox.held,
+    }
 
 
 @router.post("/outbox/flush")
@@ -137,6 +156,18 @@ async def flush(daemon: TheDaemon, _: JsonObject) -> dict[str, Any]:
 def job(job_id: str, daemon: TheDaemon) -> dict[str, Any]:
     """One queued request, and its answer once it is there."""
     return daemon.state.job(job_id).to_json()
+
+
+@router.post("/jobs/{job_id}/drop")
+async def drop_job(job_id: str, daemon: TheDaemon, _: JsonObject) -> dict[str, Any]:
+    """Give a job up: it is not sent."""
+    return (await daemon.outbox.drop(job_id)).to_json()
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry_job(job_id: str, daemon: TheDaemon, _: JsonObject) -> dict[str, Any]:
+    """Send a failed job after all, with the key that it was accepted with."""
+    return (await daemon.outbox.retry(job_id)).to_json()
 
 
 @router.get("/status")

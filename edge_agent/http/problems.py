@@ -28,6 +28,7 @@ _STATUS_OF_CODE = {
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "method_not_allowed": 405,
+    "not_in_cache": 504,
 }
 
 

@@ -20,12 +20,17 @@ from cloud_bridge.protocol.problems import InvalidRequest
 from cloud_bridge.protocol.residency import MAX_REGIONS, Residency, regions
 from edge_agent.agent import Agent
 from edge_agent.composition import Daemon
-from edge_agent.turn import CacheUse, Defer, EdgeOptions
+from edge_agent.state.history import TURNS
+from edge_agent.state.jobs import PRIORITIES, Priority
+from edge_agent.turn import CacheUse, Defer, EdgeOptions, MemoryUse
 
 T = TypeVar("T")
 
 PAGE_ITEMS = 100
 MAX_PAGE_ITEMS = 1000
+
+MAX_EXPIRES_S = 366 * 86_400
+"""A year."""
 
 
 async def the_daemon(request: Request) -> Daemon:
@@ -58,6 +63,7 @@ def edge_options(edge: Mapping[str, Any], cache_control: str | None = None) -> E
     `cache_control`: the request's header.
     """
     fields = Fields(dict(edge), "edge")
+    cache, cached_within_s = _cache_use(cache_control)
     defer = fields.choice("defer", get_args(Defer)) or "allow"
     return EdgeOptions(
         session_id=fields.text("session_id"),
@@ -65,18 +71,35 @@ def edge_options(edge: Mapping[str, Any], cache_control: str | None = None) -> E
         deadline_ms=fields.integer("deadline_ms", 1),
         max_cost_usd=fields.number("max_cost_usd", 0, 1e6),
         defer=cast("Defer", defer),
+        priority=cast("Priority", fields.choice("priority", PRIORITIES) or "normal"),
+        expires_s=fields.number("expires_s", 1, MAX_EXPIRES_S),
         residency=_residency(fields),
         revise=fields.flag("revise") or False,
-        cache="off" if fields.flag("cache") is False else _cache_use(cache_control),
+        memory=cast("MemoryUse", fields.choice("memory", get_args(MemoryUse)) or "use"),
+        cache="off" if fields.flag("cache") is False else cache,
+        cached_within_s=cached_within_s,
     )
 
 
-def _cache_use(cache_control: str | None) -> CacheUse:
-    """RFC 9111, 5.2.1: `no-cache` asks for a fresh answer, `no-store` that nothing of this is kept, either."""
-    directives = {part.strip().casefold() for part in (cache_control or "").split(",")}
+def _cache_use(cache_control: str | None) -> tuple[CacheUse, float | None]:
+    """What a request's header asks for (RFC 9111, 5.2.1), and the seconds that a kept answer may be old.
+
+    `no-cache` asks for a fresh answer, `no-store` that nothing of this is kept, either, `only-if-cached` for a kept
+    answer or none, `max-age=N` for one that is at most so old. A number that is none counts as 0.
+    """
+    parts = [part.strip().casefold().partition("=") for part in (cache_control or "").split(",")]
+    directives = {name.strip(): value.strip().strip('"') for name, _, value in parts}
+    oldest_s = _seconds(directives["max-age"]) if "max-age" in directives else None
+    if "only-if-cached" in directives:
+        return "only", 0.0 if "no-cache" in directives else oldest_s
     if "no-store" in directives:
-        return "off"
-    return "refresh" if directives & {"no-cache", "max-age=0"} else "use"
+        return "off", None
+    return ("refresh", None) if "no-cache" in directives or oldest_s == 0 else ("use", oldest_s)
+
+
+def _seconds(text: str) -> float:
+    """`delta-seconds`; a number that is too large counts as very long (RFC 9111, 1.2.2)."""
+    return float(min(int(text[:11]), 1 << 31)) if text.isascii() and text.isdigit() else 0.0
 
 
 def _residency(fields: Fields) -> Residency | None:
@@ -104,7 +127,16 @@ class Page:
 
 async def page(request: Request) -> Page:
     """The page in `?limit=&before=`. Raises InvalidRequest code "invalid_value"."""
-    given = request.query_params.get("limit", str(PAGE_ITEMS))
+    return _page(request, PAGE_ITEMS)
+
+
+async def page_of_turns(request: Request) -> Page:
+    """The same, of turns: where no limit is given, so few that a session opens at once."""
+    return _page(request, TURNS)
+
+
+def _page(request: Request, items: int) -> Page:
+    given = request.query_params.get("limit", str(items))
     if not re.fullmatch(r"[0-9]{1,4}", given) or not 1 <= int(given) <= MAX_PAGE_ITEMS:
         raise InvalidRequest(
             f"'limit' must be a number from 1 to {MAX_PAGE_ITEMS}.",
@@ -147,6 +179,7 @@ async def _gone(request: Request) -> None:
 
 
 ThePage = Annotated[Page, Depends(page)]
+ThePageOfTurns = Annotated[Page, Depends(page_of_turns)]
 TheDaemon = Annotated[Daemon, Depends(the_daemon)]
 TheAgent = Annotated[Agent, Depends(the_agent)]
 JsonObject = Annotated[dict[str, Any], Depends(json_object)]

@@ -18,8 +18,9 @@ class Candidate:
     """A local model with the runtime and the parameters that it would be run with, as things are now.
 
     `context_length` in tokens, None: not checked. `fits`: it needs no more memory than models may take. `p_right`:
-    the chance that its answer will be right. `expected_ms`: until the whole answer would be there, loading included,
-    by the speeds that were measured; both None where nobody knows. `calibrated`: its confidence was measured on this
+    the chance that its answer will be right. `expected_ms`: until the whole answer would be there, by the speeds that
+    were measured; both None where nobody knows. It includes loading, and `queue_ms`, until it could begin at all:
+    others are before it. `calibrated`: its confidence was measured on this
     device; then `threshold` is the least that keeps the promise, and `hold_tokens` what has to be seen for it.
     `promise_broken`: that was found wrong since.
     """
@@ -34,6 +35,7 @@ class Candidate:
     threshold: float = DEFAULT_THRESHOLD
     hold_tokens: int = HOLD_TOKENS
     promise_broken: bool = False
+    queue_ms: float = 0.0
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Candidate:

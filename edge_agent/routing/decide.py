@@ -25,6 +25,7 @@ from edge_agent.routing.obstacles import (
     cloud_unreachable,
     local_obstacle,
     matching_rule,
+    not_in_cache,
     refused_by_intent,
     refused_by_rule,
 )
@@ -42,6 +43,13 @@ Reasons = tuple[str, ...]
 
 def decide(situation: Situation) -> Decision:
     """Where the answer comes from. Total: what cannot be answered is a decision, too, with its problem."""
+    decision = _decided(situation)
+    if not situation.cached_only or decision.route in {"cache", "refused"}:
+        return decision
+    return _kept_or_none(situation, decision.reasons)
+
+
+def _decided(situation: Situation) -> Decision:
     requested = situation.requested_model
     reasons = (f"requested:{requested}",)
     if requested not in {"auto", "cloud", "local", *situation.known_local_models}:
@@ -175,7 +183,10 @@ def _in_time(situation: Situation, reasons: Reasons) -> Decision | None:
     if deadline is None or here is None or there is None:
         return None
     if here > deadline >= there and situation.cloud_available:
-        return _to_cloud(situation, (*reasons, "deadline:local_too_slow"), fallback=situation.local_model)
+        # Told apart: a queue is gone in a minute, a slow model stays slow.
+        alone = _local_ms(situation, queued=False)
+        why = "deadline:local_queue" if alone is not None and alone <= deadline else "deadline:local_too_slow"
+        return _to_cloud(situation, (*reasons, why), fallback=situation.local_model)
     return None
 
 
@@ -224,10 +235,14 @@ def _bar(situation: Situation) -> weigh.Bar:
     )
 
 
-def _local_ms(situation: Situation) -> float | None:
-    """Of the fastest model that could answer: by the chosen one's, a better chance could make a worse decision."""
+def _local_ms(situation: Situation, *, queued: bool = True) -> float | None:
+    """Of the fastest model that could answer: by the chosen one's, a better chance could make a worse decision.
+
+    `queued`: behind those who ask it already, as things are.
+    """
     able = [each for each in situation.candidates if each.fits and each.can_read(situation.prompt_tokens_estimate)]
-    return min((each.expected_ms for each in able if each.expected_ms is not None), default=None)
+    measured = [(each.expected_ms, each.queue_ms) for each in able if each.expected_ms is not None]
+    return min((expected if queued else expected - queue for expected, queue in measured), default=None)
 
 
 def _here(situation: Situation, reasons: Reasons, model: str | None, *, hold: int = 0) -> Decision:
@@ -259,6 +274,15 @@ def _to_cloud(situation: Situation, reasons: Reasons, *, fallback: str | None) -
             return Decision("cache", (*reasons, cached), threshold)
         return _refused(situation, reasons, cloud_unreachable(defer_helps=situation.defer == "allow"))
     return replace(_here(situation, reasons, fallback), queue=True, provisional=True)
+
+
+def _kept_or_none(situation: Situation, reasons: Reasons) -> Decision:
+    """For a client that has nobody asked, here or there (RFC 9111, 5.2.1.7)."""
+    reasons += ("cache:only",)
+    asks_anyone = situation.requested_model in {"auto", "cloud"}
+    if situation.cached is not None and asks_anyone and cloud_obstacle(situation) is None:
+        return Decision("cache", (*reasons, situation.cached), situation.threshold)
+    return _refused(situation, reasons, not_in_cache())
 
 
 def _refused(situation: Situation, reasons: Reasons, problem: Problem) -> Decision:

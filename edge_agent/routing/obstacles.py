@@ -81,6 +81,15 @@ def cloud_unreachable(defer_helps: bool) -> Unavailable:
     return Unavailable("No cloud provider can be reached.", code="cloud_unreachable", hint=hint, retry_after_s=30)
 
 
+def not_in_cache() -> Unavailable:
+    """The client takes a kept answer or none, and none is kept."""
+    return Unavailable(
+        "No answer to this is kept that may be given again.",
+        code="not_in_cache",
+        hint="Ask without only-if-cached in Cache-Control, or with a longer max-age.",
+    )
+
+
 def kept_by_rule(name: str) -> NotAllowed:
     """A rule of the user keeps the request on the device."""
     return NotAllowed(

@@ -48,7 +48,7 @@ class Situation:
     answer that the cloud gave before may be given again, None where there is none. `cloud_ms`: until the cloud's whole
     answer would be there, None where nobody measured it. `revisable`: the client takes back what it was shown.
     `parameters`: how a local model is to be run. `promise_broken`: the calibration was found wrong since, so
-    `threshold` is the default again.
+    `threshold` is the default again. `cached_only`: the client takes an answer that was given before, or none.
     """
 
     requested_model: str = "auto"
@@ -93,6 +93,7 @@ class Situation:
     revisable: bool = False
     parameters: Parameters = _AS_ASKED
     promise_broken: bool = False
+    cached_only: bool = False
 
     def without_cloud(self) -> Situation:
         """The same situation after no provider answered."""

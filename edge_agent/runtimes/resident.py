@@ -17,7 +17,8 @@ RESERVED_S = 2.0
 class LoadedModel:
     """A model in memory: requests it answers now, seconds since the last one ended (0 while it works).
 
-    `expires_in_s`: when it leaves if nobody asks, None for never.
+    `expires_in_s`: when it leaves if nobody asks, None for never. `seats`: requests it answers at once; of more that
+    are `running`, the rest wait.
     """
 
     model_id: str
@@ -27,6 +28,12 @@ class LoadedModel:
     idle_s: float
     expires_in_s: float | None
     adapters: tuple[str, ...] = ()
+    seats: int = 1
+
+    @property
+    def has_seat(self) -> bool:
+        """Whether one more request would be begun at once."""
+        return self.running < self.seats
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +87,7 @@ class Resident:
             idle_s=0.0 if self.running else round(max(0.0, now - self.last_used), 1),
             expires_in_s=None if math.isinf(due) else round(max(0.0, due - now), 1),
             adapters=tuple(self.adapters),
+            seats=self.spec.parallel if self.runtime.capabilities.batches else 1,
         )
 
 

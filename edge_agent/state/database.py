@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cloud_bridge.protocol.problems import Broken, Conflict, Problem, Unavailable
@@ -32,7 +32,7 @@ def connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with readable_errors(path):
         # SQLite gives the -wal and -shm files the mode of the database file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _create(path)
         path.chmod(0o600)
         # isolation_level=None: transactions begin where we say so, and nowhere else.
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -44,6 +44,16 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make the file where there is none. One that is there is not touched.
+
+    Closing any descriptor of a file drops all locks that the process has on it (POSIX), another connection's, too:
+    another process would then take itself for the last one, and remove the write-ahead file that is in use.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
@@ -74,13 +84,23 @@ def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path)
 
 
+def sync_write_ahead(path: Path) -> None:
+    """Make the size of the database's write-ahead file durable, where there is one."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(f"{path}-wal", os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def own_home(home: Path) -> sqlite3.Connection:
     """Take the home for this process until the connection is closed or the process dies, however it dies.
 
     Raises Conflict where another process has it. SQLite's own lock on an empty file does it on every platform.
     """
     lock = home / "daemon.lock"
-    os.close(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600))
+    _create(lock)
     connection = sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written: no file beside it

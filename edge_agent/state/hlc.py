@@ -12,6 +12,11 @@ from dataclasses import dataclass
 COUNTER_BITS = 16
 # Packed stamps must fit SQLite's signed 64-bit integers; this is the year 6429.
 MAX_MS = (1 << 47) - 1
+
+LATEST_MS = 1 << 46
+"""The year 4199: a clock that shows a later time is taken to show this one. Stamps go on rising beyond it, one by one,
+for 2**46 milliseconds of 2**16 each before they would reach `MAX_MS`."""
+
 _MAX_COUNTER = (1 << COUNTER_BITS) - 1
 
 
@@ -48,7 +53,7 @@ class HybridClock:
     def tick(self) -> Stamp:
         """A stamp later than all before it."""
         with self._lock:
-            wall = Stamp(min(max(self._now_ms(), 0), MAX_MS), 0)
+            wall = Stamp(min(max(self._now_ms(), 0), LATEST_MS), 0)
             self._last = wall if wall > self._last else self._last.next()
             return self._last
 

@@ -10,6 +10,8 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloud_bridge.protocol.problems import InvalidRequest
@@ -51,9 +53,24 @@ class Head:
 
 def device_key(log: Log) -> DeviceKey:
     """The device's key, made where there is none. Raises Broken code "device_key_unreadable"."""
+    path = log.path.parent / "keys" / "device.key"
+    try:
+        seen = path.stat()
+    except OSError:
+        return _read_key(path)
+    return _kept_key(path, seen.st_ino, seen.st_mtime_ns, seen.st_size)
+
+
+def _read_key(path: Path) -> DeviceKey:
     from cloud_bridge.device_key import DeviceKey  # noqa: PLC0415 nothing is signed at start
 
-    return DeviceKey.load_or_create(log.path.parent / "keys" / "device.key")
+    return DeviceKey.load_or_create(path)
+
+
+@lru_cache(maxsize=8)
+def _kept_key(path: Path, inode: int, written_ns: int, size: int) -> DeviceKey:  # noqa: ARG001 another file, another key
+    """Read once as long as the file is the same: every departure is signed."""
+    return _read_key(path)
 
 
 def signed(key: DeviceKey, device: str, seq: int, link: str) -> bytes:

@@ -11,19 +11,24 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cloud_bridge.protocol.problems import Broken, Conflict, InvalidRequest, Unavailable
 from edge_agent.state import bodies, projection, ulid
-from edge_agent.state.database import check_integrity, connect, readable_errors
+from edge_agent.state.database import check_integrity, connect, readable_errors, sync_write_ahead
 from edge_agent.state.event import COLUMNS, Event, canonical
-from edge_agent.state.hlc import HybridClock
+from edge_agent.state.hlc import LATEST_MS, HybridClock
 from edge_agent.state.keys import KeyRing, SessionKey
 from edge_agent.state.migrations import migrate
 
 _SESSION_ID_LIMIT = 256
+
+_ROOM_MS = 1 << 40
+"""How far ids have risen beyond the latest time at most: 2**56 events. As much and more is left for this device."""
+
+DOCUMENTS = "document/"
+"""What the ids of sessions begin with that hold a document each, and no conversation."""
 
 
 class Log:
@@ -41,6 +46,7 @@ class Log:
         self._lock = threading.RLock()
         self._unwrapped: dict[str, SessionKey] = {}
         self._is_introduced = False
+        self._observed: str | None = None
         self._db = connect(path)
         try:
             with readable_errors(path):
@@ -62,8 +68,15 @@ class Log:
         return ulid.encode(self._clock.tick(), self._random_bits(ulid.RANDOM_BITS))
 
     def observe(self, event_id: str) -> None:
-        """From now on make ids later than another device's. Raises InvalidRequest for what is no id."""
-        self._clock.observe(ulid.stamp_of(event_id))
+        """From now on make ids later than another device's. Raises InvalidRequest for what no device makes."""
+        stamp = ulid.stamp_of(event_id)
+        if stamp.ms > LATEST_MS + _ROOM_MS:
+            raise InvalidRequest(
+                "The id of that event is later than any that a device makes.",
+                code="bad_id",
+                hint="Another device of the group is broken; remove it: edge-agent sync remove",
+            )
+        self._clock.observe(stamp)
 
     def check(self) -> None:
         """Raise Broken where the file is damaged."""
@@ -74,9 +87,10 @@ class Log:
     def transaction(self) -> Iterator[Transaction]:
         """Write: all of the block or nothing, on disk when it ends. Blocks other writers; do not nest."""
         with self._begun("BEGIN IMMEDIATE"):
-            newest = self._db.execute("SELECT max(id) FROM events").fetchone()[0]
-            if newest is not None:
+            (newest,) = self._db.execute("SELECT max(id) FROM events").fetchone()
+            if newest is not None and newest != self._observed:
                 self._clock.observe(ulid.stamp_of(newest))
+                self._observed = newest
             yield Transaction(self, self._db)
 
     @contextmanager
@@ -92,6 +106,8 @@ class Log:
         """
         with self._lock, readable_errors(self.path):
             (is_busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # SQLite does not sync the truncation, and a power cut would bring back what was in the file.
+            sync_write_ahead(self.path)
         if is_busy:
             raise Unavailable(
                 "The old key is destroyed, but a trace of it is left in the database's write-ahead file.",
@@ -251,6 +267,10 @@ class Reader:
 class Transaction(Reader):
     """A reader that may append."""
 
+    def __init__(self, log: Log, db: sqlite3.Connection) -> None:
+        super().__init__(log, db)
+        self._seq: int | None = None  # of this device's newest event
+
     def append(
         self,
         kind: str,
@@ -262,18 +282,21 @@ class Transaction(Reader):
         sealed: bool = True,
     ) -> Event:
         """Record that something happened. `sealed=False` is for what must stay true without the session's key."""
+        _require_own_room(kind, session_id)
         stamp_id = self.log.new_id()
-        (seq,) = self.db.execute(
-            # The second: a state restored from a backup has its own newer events from others, and some never again.
-            "SELECT max(coalesce((SELECT max(seq) FROM events WHERE device = ?1), 0),"
-            " coalesce((SELECT through FROM replicas WHERE device = ?1), 0)) + 1",
-            (self.log.device,),
-        ).fetchone()
+        if self._seq is None:
+            (self._seq,) = self.db.execute(
+                # The second: a state restored from a backup has its own newer events from others, and some never again.
+                "SELECT max(coalesce((SELECT max(seq) FROM events WHERE device = ?1), 0),"
+                " coalesce((SELECT through FROM replicas WHERE device = ?1), 0))",
+                (self.log.device,),
+            ).fetchone()
+        self._seq += 1
         after = projection.forgotten_at(self.db, session_id)
         named = Event(
             id=stamp_id,
             device=self.log.device,
-            seq=seq,
+            seq=self._seq,
             at_ms=int(self.log.now() * 1000),
             session_id=session_id,
             parent=parent,
@@ -286,7 +309,7 @@ class Transaction(Reader):
     def insert(self, named: Event, body: bytes, *, sealed: bool) -> Event:
         """Enter an event, this device's or another's, its body sealed under this device's key of the session."""
         key_id, key = self.session_key(named.session_id) if sealed else (None, None)
-        event = replace(named, key_id=key_id)
+        event = named.sealed_with(key_id)
         stored = None if key is None else key.seal(bodies.pack(body), event.bound)
         self.db.execute(
             f"INSERT INTO events ({COLUMNS}, hlc, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
@@ -330,5 +353,16 @@ def _require_session_id(session_id: str) -> None:
             "That is not a session id.",
             code="bad_session_id",
             hint=f"Use 1 to {_SESSION_ID_LIMIT} printable characters, and nothing personal.",
+            param="edge.session_id",
+        )
+
+
+def _require_own_room(kind: str, session_id: str) -> None:
+    """A client's session may not be taken for a document, nor be forgotten with one."""
+    if session_id.startswith(DOCUMENTS) and kind not in {"document.added", "document.text", "session.forgotten"}:
+        raise InvalidRequest(
+            f"A session's id may not begin with {DOCUMENTS!r}.",
+            code="bad_session_id",
+            hint="Choose another; those are this device's own, for documents.",
             param="edge.session_id",
         )

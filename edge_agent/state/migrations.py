@@ -215,8 +215,39 @@ def m007_sync(db: Database) -> None:
     )
 
 
+def m008_outbox(db: Database) -> None:
+    """Which job goes first, until when it is worth sending, and how often it was refused."""
+    db.executescript(
+        """
+        ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;  -- 0 low, 1 normal, 2 high
+        ALTER TABLE jobs ADD COLUMN level INTEGER NOT NULL DEFAULT 1;  -- of a head: its session's highest priority
+        ALTER TABLE jobs ADD COLUMN expires_ms INTEGER;
+        ALTER TABLE jobs ADD COLUMN refusals INTEGER NOT NULL DEFAULT 0;
+        DROP INDEX jobs_ready;
+        CREATE INDEX jobs_due ON jobs (level, not_before, id) WHERE head = 1 AND status = 'queued';
+        CREATE INDEX jobs_first ON jobs (level, id) WHERE head = 1 AND status = 'queued';
+        CREATE INDEX jobs_heads ON jobs (session_id) WHERE head = 1;
+        CREATE INDEX jobs_by_priority ON jobs (session_id, priority) WHERE status IN ('queued', 'sending');
+        CREATE INDEX jobs_expiring ON jobs (expires_ms) WHERE status = 'queued' AND expires_ms IS NOT NULL;
+        CREATE INDEX jobs_held ON jobs (not_before) WHERE status = 'queued' AND reason = 'budget_spent';
+        CREATE INDEX jobs_deferred ON jobs (id)
+            WHERE (status = 'queued' OR repeated OR reason NOT IN ('in_flight', 'client_gone'));
+        CREATE TABLE job_counts (status TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+        INSERT INTO job_counts SELECT value, (SELECT count(*) FROM jobs WHERE status = value)
+            FROM json_each('["queued", "sending", "done", "failed", "dropped"]');
+        CREATE TRIGGER jobs_are_counted AFTER INSERT ON jobs
+            BEGIN UPDATE job_counts SET number = number + 1 WHERE status = new.status; END;
+        CREATE TRIGGER jobs_are_not_counted AFTER DELETE ON jobs
+            BEGIN UPDATE job_counts SET number = number - 1 WHERE status = old.status; END;
+        CREATE TRIGGER jobs_are_counted_anew AFTER UPDATE OF status ON jobs WHEN old.status <> new.status
+            BEGIN UPDATE job_counts SET number = number + (status = new.status) - (status = old.status)
+                WHERE status IN (old.status, new.status); END;
+        """
+    )
+
+
 def m010_choices(db: Database) -> None:
-    """The answer that a person goes on from, answers known by their last words, and what a long session is opened by."""
+    """The answer that a person goes on from, answers known by their last words, and what opens a long session."""
     db.executescript(
         """
         CREATE TABLE choices (          -- a view: the newest choice of each session
@@ -237,7 +268,6 @@ def m010_choices(db: Database) -> None:
         ALTER TABLE sessions ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
         UPDATE sessions SET turns = (SELECT count(*) FROM turns WHERE session_id = sessions.id), interrupted =
             (SELECT count(*) FROM turns WHERE session_id = sessions.id AND status = 'interrupted');
-        CREATE INDEX sessions_by_time ON sessions (updated_ms, id);
         CREATE TRIGGER turns_are_counted AFTER INSERT ON turns
             BEGIN UPDATE sessions SET turns = turns + 1 WHERE id = new.session_id; END;
         CREATE TRIGGER interruptions_are_counted AFTER UPDATE OF status ON turns
@@ -258,6 +288,7 @@ _ALL = (
     m005_cached_answers,
     m006_routing_facts,
     m007_sync,
+    m008_outbox,
     m010_choices,
 )
 

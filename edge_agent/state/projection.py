@@ -32,10 +32,10 @@ def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
     `meta["after"]` is the forgetting of its session that was known where it happened. What knew of an older one than is
     known here is dead, whatever the clocks said: so all devices agree, in whatever order they hear of it.
     """
-    after = str(event.meta.get("after", ""))
-    if after > forgotten_at(db, event.session_id):
+    after, known = str(event.meta.get("after", "")), forgotten_at(db, event.session_id)
+    if after > known:
         _forget(db, event.session_id, after)
-    is_dead = event.key_id is not None and after < forgotten_at(db, event.session_id)
+    is_dead = event.key_id is not None and after < known
     if is_dead and event.kind.partition(".")[0] in _SAID:
         return
     if event.kind in _BEGINS_SESSION and not is_dead:
@@ -105,46 +105,80 @@ def _job(db: sqlite3.Connection, event: Event, verb: str) -> None:
     meta = event.meta
     match verb:
         case "queued":
-            db.execute(
-                "INSERT INTO jobs VALUES (:id, :session_id, :request_id, :decision_id, :idempotency_key, 'queued',"
-                " :reason, 0, :not_before, 0, NULL, NOT EXISTS (SELECT 1 FROM jobs WHERE session_id = :session_id"
-                " AND status IN ('queued', 'sending')))",
-                {"id": event.id, "session_id": event.session_id, **meta},
-            )
+            _queue(db, event)
         case "sending":
             db.execute("UPDATE jobs SET status = 'sending', attempts = attempts + 1 WHERE id = ?", (event.parent,))
         case "retried":
             db.execute(
-                "UPDATE jobs SET status = 'queued', reason = ?, not_before = ? WHERE id = ?",
-                (meta["reason"], meta["not_before"], event.parent),
+                "UPDATE jobs SET status = 'queued', reason = ?, not_before = ?, refusals = refusals + ? WHERE id = ?",
+                (meta["reason"], meta["not_before"], meta.get("refused", 0), event.parent),
             )
         case "recovered":
             db.execute("UPDATE jobs SET status = 'queued', repeated = 1 WHERE id = ?", (event.parent,))
+        case "requeued":
+            db.execute(
+                "UPDATE jobs SET status = 'queued', reason = ?, not_before = ?, refusals = 0, expires_ms = NULL"
+                " WHERE id = ?",
+                (meta["reason"], meta["not_before"], event.parent),
+            )
+            _turn_of_job(db, event.parent, "failed", "queued", None)
+            _settle_head(db, event.session_id)
         case "done" | "failed" | "dropped":
             db.execute(
-                "UPDATE jobs SET status = ?, reason = coalesce(?, reason), answer_id = ? WHERE id = ?",
+                "UPDATE jobs SET status = ?, reason = coalesce(?, reason), answer_id = ?, head = 0 WHERE id = ?",
                 (verb, meta.get("reason"), meta.get("answer_id"), event.parent),
             )
-            db.execute(
-                "UPDATE turns SET status = ?, code = ? WHERE status = 'queued'"
-                " AND id = (SELECT request_id FROM jobs WHERE id = ?)",
-                (verb, meta.get("reason"), event.parent),
-            )
-            _promote_next(db, event.parent, event.session_id)
+            _turn_of_job(db, event.parent, "queued", verb, meta.get("reason"))
+            _settle_head(db, event.session_id)
         case _:
             pass
 
 
-def _promote_next(db: sqlite3.Connection, job_id: str | None, session_id: str) -> None:
-    was_head = db.execute("SELECT head FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    if was_head != (1,):
-        return
-    db.execute("UPDATE jobs SET head = 0 WHERE id = ?", (job_id,))
+def _queue(db: sqlite3.Connection, event: Event) -> None:
+    meta = event.meta
+    expires_s = meta.get("expires_s")
+    expires_ms = None if expires_s is None else event.at_ms + int(expires_s * 1000)
+    priority = meta.get("priority", 1)
     db.execute(
-        "UPDATE jobs SET head = 1 WHERE id = (SELECT min(id) FROM jobs"
-        " WHERE session_id = ? AND status IN ('queued', 'sending'))",
-        (session_id,),
+        "INSERT INTO jobs (id, session_id, request_id, decision_id, idempotency_key, status, reason, attempts,"
+        " not_before, repeated, answer_id, head, priority, level, expires_ms)"
+        " VALUES (?, ?, ?, ?, ?, 'queued', ?, 0, ?, 0, NULL, 0, ?, ?, ?)",
+        (
+            *(event.id, event.session_id, meta["request_id"], meta["decision_id"], meta["idempotency_key"]),
+            *(meta["reason"], meta["not_before"], priority, priority, expires_ms),
+        ),
     )
+    _settle_head(db, event.session_id)
+
+
+def _turn_of_job(db: sqlite3.Connection, job_id: str | None, was: str, status: str, code: str | None) -> None:
+    db.execute(
+        "UPDATE turns SET status = ?, code = ? WHERE status = ? AND id = (SELECT request_id FROM jobs WHERE id = ?)",
+        (status, code, was, job_id),
+    )
+
+
+def _settle_head(db: sqlite3.Connection, session_id: str) -> None:
+    """The oldest pending job of a session is its head, the only one to be claimed; while it is sent it stays that.
+
+    Its level is the highest priority of all that wait behind it.
+    """
+    head = db.execute(
+        "SELECT id, status FROM jobs INDEXED BY jobs_heads WHERE session_id = ? AND head = 1", (session_id,)
+    ).fetchone()
+    if head is None or head[1] != "sending":
+        (first,) = db.execute(
+            "SELECT min(id) FROM jobs WHERE session_id = ? AND status IN ('queued', 'sending')", (session_id,)
+        ).fetchone()
+        if head is not None and head[0] != first:
+            db.execute("UPDATE jobs SET head = 0 WHERE id = ?", (head[0],))
+        head = (first,)
+    if head[0] is not None:
+        db.execute(
+            "UPDATE jobs SET head = 1, level = (SELECT max(priority) FROM jobs"
+            " WHERE session_id = ?1 AND status IN ('queued', 'sending')) WHERE id = ?2",
+            (session_id, head[0]),
+        )
 
 
 def _ledger(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 from edge_agent.state import cached_answers, ledger, routing_facts
 from edge_agent.state.database import has_table
 from edge_agent.state.keys import KeyRing
+from edge_agent.state.sync import membership
 
 
 def rekey(db: sqlite3.Connection, old: KeyRing, new: KeyRing) -> int:
@@ -25,6 +26,8 @@ def rekey(db: sqlite3.Connection, old: KeyRing, new: KeyRing) -> int:
         cached_answers.clear(db)
     if has_table(db, "routing_names"):
         routing_facts.rekey(db, old, new)
+    if has_table(db, "sync_group"):
+        membership.rekey(db, old, new)
     db.execute("UPDATE facts SET value = ? WHERE name = 'master_key'", (new.fingerprint,))
     return len(rows)
 

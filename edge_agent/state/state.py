@@ -17,6 +17,7 @@ from edge_agent.state import (
     checks,
     clock,
     decisions,
+    jobs,
     ledger,
     mappings,
     outbox,
@@ -32,15 +33,16 @@ from edge_agent.state.database import own_home
 from edge_agent.state.decisions import ReportLike
 from edge_agent.state.event import Event
 from edge_agent.state.export import Format, export
-from edge_agent.state.history import Message, walk
+from edge_agent.state.history import TURNS, Message, walk
+from edge_agent.state.jobs import Job, Status, Wish
 from edge_agent.state.keys import KeyRing
 from edge_agent.state.ledger import LedgerEntry
 from edge_agent.state.ledger_signatures import Head
 from edge_agent.state.log import Log
 from edge_agent.state.mappings import MappingEntry, StoredMapping
-from edge_agent.state.outbox import Job, Status
 from edge_agent.state.routing_report import RoutingReport
-from edge_agent.state.sessions import SessionSummary, SessionView
+from edge_agent.state.session_view import SessionView, view
+from edge_agent.state.sessions import SessionSummary
 from edge_agent.state.turns import Answer
 
 
@@ -203,18 +205,22 @@ class State:
         """Sessions, the newest first; `before`: those that changed before that one. Raises NotFound for a `before`."""
         return sessions.summaries(self._log, limit, before)
 
-    def session(self, session_id: str) -> SessionView:
-        """One session with its turns. Raises NotFound `unknown_session` or `session_forgotten`."""
-        return sessions.view(self._log, session_id)
+    def session(self, session_id: str, limit: int | None = None, before: str | None = None) -> SessionView:
+        """One session with its newest turns. Raises NotFound `unknown_session`, `session_forgotten`, `unknown_turn`."""
+        return view(self._log, session_id, limit, before)
 
-    def history(self, session_id: str) -> list[Message]:
-        """The messages that a next request of this session continues; empty where it has none."""
+    def history(self, session_id: str, turns: int | None = TURNS) -> list[Message]:
+        """The messages that a next request of this session carries: of so many newest turns, or fewer."""
         with self._log.reading() as tx:
-            return walk(tx, session_id)
+            return walk(tx, session_id, turns)
 
-    def export(self, session_id: str, form: Format = "jsonl") -> str:
-        """The session in the clear. Raises as `session`."""
-        return export(self.session(session_id), form)
+    def export(self, session_id: str, form: Format = "jsonl") -> Iterator[str]:
+        """The whole session in the clear, in pieces. Raises as `session`."""
+        return export(self._log, session_id, form)
+
+    def choose(self, session_id: str, answer_id: str) -> None:
+        """Go on from that answer of the session. Raises NotFound `unknown_session` or `unknown_answer`."""
+        sessions.choose(self._log, session_id, answer_id)
 
     def forget(self, session_id: str) -> None:
         """Destroy the session's key, for good. Raises NotFound."""
@@ -274,6 +280,7 @@ class State:
         decision_id: str | None = None,
         not_before: float = 0,
         sending: bool = False,
+        wish: Wish | None = None,
     ) -> Job:
         """Accept an escalation of `request_id`, durably. The same idempotency key again gives the same job.
 
@@ -287,30 +294,31 @@ class State:
             decision_id=decision_id,
             not_before=not_before,
             sending=sending,
+            wish=wish or Wish(),
         )
 
     def jobs(self, status: Status | None = None) -> list[Job]:
         """Jobs, the oldest first."""
-        return outbox.listed(self._log, status)
+        return jobs.listed(self._log, status)
 
     def newest_deferred_jobs(self, limit: int, before: str | None = None) -> list[Job]:
         """Jobs that waited for a provider, the newest first; `before`: older than the job of that id."""
-        return outbox.newest_deferred(self._log, limit, before)
+        return jobs.newest_deferred(self._log, limit, before)
 
     def count_jobs(self) -> dict[str, int]:
         """How many jobs have each status."""
-        return outbox.counts(self._log)
+        return jobs.counts(self._log)
 
     def job(self, job_id: str) -> Job:
         """One job. Raises NotFound."""
-        return outbox.one(self._log, job_id)
+        return jobs.one(self._log, job_id)
 
     def escalation(self, job_id: str) -> Escalation:
         """What a job sends, as it was accepted. Raises NotFound where its session was forgotten."""
-        return outbox.escalation_of(self._log, job_id)
+        return jobs.escalation_of(self._log, job_id)
 
     def claim_next(self, now: float) -> Job | None:
-        """Take the oldest job that may be sent at `now` (seconds since 1970); no one else gets it."""
+        """Take the job that is to be sent next at `now` (seconds since 1970); no one else gets it."""
         return outbox.claim_next(self._log, now)
 
     def finish_job(self, job_id: str, answer: Answer, report: ReportLike | None = None) -> Job:

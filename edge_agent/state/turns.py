@@ -27,7 +27,7 @@ def accept(log: Log, session_id: str, conversation: Mapping[str, Any], meta: Map
         _, key = tx.session_key(session_id)
         place = history.place(tx, session_id, key, conversation["messages"])
         body = bodies.to_json({"conversation": {**conversation, "messages": place.added}, "meta": dict(meta)})
-        event = tx.append("request.accepted", session_id, body, meta={"mac": place.mac}, parent=place.parent)
+        event = tx.append("request.accepted", session_id, body, meta=place.meta, parent=place.parent)
     return event.id
 
 
@@ -97,14 +97,15 @@ def append_answer(
 ) -> str:
     """Record an answer to `request`, once: the outbox and the waiting client may both report it. Returns its id."""
     message = message_of(answer)
-    mac = history.continued(tx.require_key_of(request), request.meta["mac"], message)
+    marks = history.of_answer(tx.require_key_of(request), request.meta, message)
     provisional = bool(report.get("provisional", False))
     known = tx.row(
-        "SELECT id FROM answers WHERE turn_id = ? AND mac = ? AND provisional = ?", request.id, mac, provisional
+        "SELECT id FROM answers WHERE turn_id = ? AND mac = ? AND provisional = ?",
+        *(request.id, marks["mac"], provisional),
     )
     if known is not None:
         return str(known["id"])
-    meta = {"mac": mac, "provisional": provisional, "revises": revises, "decision_id": report.get("decision_id")}
+    meta = {**marks, "provisional": provisional, "revises": revises, "decision_id": report.get("decision_id")}
     return tx.append(kind, request.session_id, bodies.to_json({"message": message}), meta=meta, parent=request.id).id
 
 

@@ -12,7 +12,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from edge_agent.tasks.keywords import function_words, stem
+from edge_agent.function_words import function_words
+from edge_agent.tasks.keywords import stem
 from edge_agent.tasks.pieces import sentences
 
 MOST_SENTENCES = 2_000

@@ -22,16 +22,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from edge_agent.tasks.function_words import ENGLISH, LANGUAGES
+from edge_agent.function_words import function_words
 
 LONGEST = 4
 """Words of a phrase."""
-
-_JUDGED = 2_000
-"""Words by which the language is guessed."""
-
-_ENOUGH = 0.15
-"""The least share of function words of a language that is taken for the text's."""
 
 # Words with their apostrophes and hyphens, or the end of a phrase.
 _TOKEN = re.compile(r"[^\W_]+(?:['\u2019.&+\-][^\W_]+)*[+#]*|[.!?\u2026\u3002\uff01\uff1f]+(?=\s|$)|\n\s*\n|\S")
@@ -80,17 +74,6 @@ def keywords(text: str, count: int) -> list[Keyword]:
         Keyword(phrase.spellings.most_common(1)[0][0], round(weight / (1 + weight), 4))
         for weight, phrase in _without_twins(ranked, count, seen)
     ]
-
-
-def function_words(text: str) -> frozenset[str]:
-    """English's, and those of the language that `text` seems to be in."""
-    words = [match.group().lower() for match, _ in zip(_WORD.finditer(text), range(_JUDGED), strict=False)]
-    share = {known: sum(word in known for word in words) / max(1, len(words)) for known in LANGUAGES}
-    best = max(LANGUAGES, key=lambda known: share[known])
-    return best if share[best] >= _ENOUGH else ENGLISH | best
-
-
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 
 
 @dataclass(slots=True)

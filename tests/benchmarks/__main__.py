@@ -20,15 +20,19 @@ from rich.table import Table
 from tests.benchmarks import (
     batching,
     constraining,
+    crashing,
     deciding,
     first_token,
     generating,
     holding,
     idling,
     masking,
+    reconciling,
     recording,
     remembering,
     rewriting,
+    searching,
+    sessions,
 )
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.setup import QUICK_MODEL, Setup
@@ -42,6 +46,10 @@ DAEMON: dict[str, Callable[[Path, Path], list[Figure]]] = {
     "decide": deciding.measure,
     "mask": masking.measure,
     "record": recording.measure,
+    "reconcile": reconciling.measure,
+    "crashes": crashing.measure,
+    "sessions": sessions.measure,
+    "documents": searching.measure,
 }
 INFERENCE: dict[str, Callable[[Setup], list[Figure]]] = {
     "generate": generating.measure,

@@ -126,7 +126,7 @@ def test_a_call_left_started_is_begun_again_and_says_so(tmp_path: Path):
 def test_answers_are_deleted_when_their_time_is_over_and_a_later_call_says_so(tmp_path: Path):
     now = [1_000_000.0]
     path = tmp_path / "calls.db"
-    database = BridgeDatabase(path)
+    database = BridgeDatabase(path, clock=lambda: now[0])
     store = CallStore(database, retention_hours=24, now=lambda: now[0])
     answer = (Served("p", "m"), TextDelta("remember-the-<PERSON_1>"), Finish())
     store.begin("", "k", "f")

@@ -124,7 +124,8 @@ async def test_what_leaves_is_what_was_announced_byte_for_byte(
     assert request.path == path
     expected = {"idempotency-key": "the-key", "traceparent": TRACEPARENT, "content-type": "application/json"}
     assert (expected | credentials).items() <= request.headers.items()
-    assert request.json["messages"][-1]["content"] == PROMPT
+    content = request.json["messages"][-1]["content"]
+    assert (content if isinstance(content, str) else content[0]["text"]) == PROMPT
     assert request.json["stream"] is True
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 START_S = 60
+MODULE = "edge_agent.cli.main"
 
 
 @dataclass
@@ -27,6 +28,7 @@ class RunningDaemon:
     environ: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     http: httpx.Client = field(default_factory=httpx.Client)
+    module: str = MODULE
 
     @property
     def url(self) -> str:
@@ -40,7 +42,7 @@ class RunningDaemon:
         """Start it and wait until it answers."""
         (self.home / "daemon.json").unlink(missing_ok=True)
         log = (self.home / "stderr.log").open("ab")
-        command = [sys.executable, "-m", "edge_agent.cli.main", "serve", "--port", "0"]
+        command = [sys.executable, "-m", self.module, "serve", "--port", "0"]
         self.process = subprocess.Popen(command, env=self.environ, stdout=subprocess.DEVNULL, stderr=log)
         log.close()
         deadline = time.monotonic() + START_S
@@ -75,7 +77,7 @@ class RunningDaemon:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run an `edge-agent` command on this home."""
-        command = [sys.executable, "-m", "edge_agent.cli.main", *words]
+        command = [sys.executable, "-m", MODULE, *words]
         return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=120, check=False)
 
     def chat(self, text: str, *, model: str = "auto", **more: Any) -> httpx.Response:
@@ -111,14 +113,16 @@ def text_of(chunks: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def daemon(home: Path, models: Path, config: str = "", **environ: str) -> Iterator[RunningDaemon]:
-    """A daemon on `home`, with the shared models folder and this configuration."""
+def daemon(
+    home: Path, models: Path, config: str = "", *, module: str = MODULE, **environ: str
+) -> Iterator[RunningDaemon]:
+    """A daemon on `home`, with the shared models folder and this configuration. `module`: what is run as one."""
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "models").exists():
         (home / "models").symlink_to(models)
     (home / "config.toml").write_text(config)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("EDGE_AGENT_")}
-    running = RunningDaemon(home, {**kept, "EDGE_AGENT_HOME": str(home), **environ})
+    running = RunningDaemon(home, {**kept, "EDGE_AGENT_HOME": str(home), **environ}, module=module)
     try:
         running.start()
         yield running

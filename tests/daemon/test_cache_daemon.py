@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.daemon.conftest import KEY, SMOL
@@ -79,6 +81,7 @@ def test_calls_of_tools_are_given_again_with_the_right_names(asking: Escalating)
         ({"temperature": 0.8}, {}),
         ({"edge": {"cache": False}}, {}),
         ({}, {"Cache-Control": "no-cache"}),
+        ({}, {"Cache-Control": "max-age=0"}),
         ({}, {"Cache-Control": "no-store"}),
     ],
 )
@@ -89,9 +92,39 @@ def test_who_wants_a_fresh_answer_gets_one(asking: Escalating, body: Any, header
     for number in (1, 2):
         answer = running.http.post("/v1/chat/completions", json={**question, **body}, headers=headers).json()
         assert answer["edge"]["route"] == "cloud", number
-    kept = headers.get("Cache-Control") == "no-cache"
+    kept = headers.get("Cache-Control") in {"no-cache", "max-age=0"}
     again = running.http.post("/v1/chat/completions", json=question).json()
     assert again["edge"]["route"] == ("cache" if kept else "cloud")
+
+
+def test_who_wants_a_kept_answer_or_none_has_nobody_asked(asking: Escalating) -> None:
+    running, cloud = asking
+    cloud.will(Answer(text="A strait."))
+    only = {"Cache-Control": "only-if-cached, max-age=600"}
+
+    def answer(text: str, model: str, headers: dict[str, str]) -> httpx.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 8}
+        return running.http.post("/v1/chat/completions", json=body, headers=headers)
+
+    sent = len(cloud.requests)
+    for model in ("cloud", "auto", "local"):
+        missed = answer("What is a sound, by Clara Osei?", model, only)
+        assert (missed.status_code, missed.json()["error"]["code"]) == (504, "not_in_cache"), model
+        assert "only-if-cached" in missed.json()["error"]["message"]
+    assert len(cloud.requests) == sent
+    assert answer("What is a sound, by Clara Osei?", "cloud", {}).json()["edge"]["route"] == "cloud"
+    for model in ("cloud", "auto"):
+        hit = answer("What is a sound, by Derek Vane?", model, only)
+        assert hit.json()["edge"]["route"] == "cache", hit.text
+        assert hit.json()["choices"][0]["message"]["content"] == "A strait."
+    time.sleep(1.1)
+    assert (
+        answer("What is a sound, by Derek Vane?", "cloud", {"Cache-Control": "max-age=60"}).json()["edge"]["route"]
+        == "cache"
+    )
+    old = answer("What is a sound, by Derek Vane?", "cloud", {"Cache-Control": "only-if-cached, max-age=1"})
+    assert old.status_code == 504
+    assert len(cloud.requests) == sent + 1
 
 
 def test_an_answer_that_was_cut_short_is_not_given_again(asking: Escalating) -> None:

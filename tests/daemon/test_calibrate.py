@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,33 @@ def test_a_language_model_is_calibrated_on_requests_and_answers(run: Run, home: 
     assert (found["model"], found["task"], found["examples"]) == (SMOL, "all", len(CAPITALS))
     assert found["right"] >= len(CAPITALS) / 2
     assert Calibrations(home).current(SMOL).to_json() == found  # type: ignore[union-attr]
+    assert not (home / "calibrating").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_where_it_was(home: Path) -> None:
+    lines = [
+        {"messages": ask(f"What is the capital of {country}?"), "answer": capital, "max_tokens": 2, "stop": ["x"]}
+        for country, capital in CAPITALS.items()
+    ]
+    data = Path(examples(home / "data", *lines))
+    told: list[str] = []
+    asked: list[int] = []
+
+    def interrupt(done: int, _of: int) -> None:
+        if done == 5:
+            raise InterruptedError
+
+    for tick, target in ((interrupt, 0.5), (lambda done, _: asked.append(done), 0.5)):
+        with suppress(ExceptionGroup, InvalidRequest):  # what the second one finds is not the matter here
+            calibration_of(home, Wanted(data, Promise(target), max_tokens=2), tick, told.append)
+    (line,) = told
+    answered = int(line.split()[0])
+    assert 5 <= answered < len(CAPITALS), "those that were being answered may have been kept, too"
+    assert "answered by a run before" in line
+    assert asked == [*range(1, len(CAPITALS) + 1)]
+    kept = "".join(path.read_text() for path in (home / "calibrating").glob("*.jsonl"))
+    assert not any(word in kept for pair in CAPITALS.items() for word in pair)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from cloud_bridge.protocol.events import AnswerEvent, Finish, Revision, Served, TextDelta, Usage
 from cloud_bridge.protocol.gathered import gather
 from cloud_bridge.protocol.openai_chat import StreamEncoder
-from cloud_bridge.protocol.problems import Broken, InvalidRequest, Problem, Unavailable
+from cloud_bridge.protocol.problems import Broken, InvalidRequest, NotFound, Problem, Unavailable
 from cloud_bridge.protocol.report import Intent, Report
 from edge_agent.routing.candidates import Candidate
 from edge_agent.routing.replay import replay
@@ -146,6 +146,40 @@ async def test_where_what_was_shown_is_queued_it_is_taken_back(stage: Stage) -> 
     events = await stage.answer(asking(1, edge=replace(TAKES_BACK, defer="always")))
     assert (revisions(events), gather(events).text, report_of(events).route) == (1, "", "queued")
     assert stage.state.count_jobs()["queued"] == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["before it is asked", "by asking it"])
+async def test_what_was_shown_is_taken_back_before_an_error_takes_its_place(stage: Stage, is_known: bool) -> None:
+    stage.situation = replace(ROUTED, revisable=True, cloud_available=not is_known)
+    stage.local = WEAK
+    stage.cloud.will(Answer(status=500))
+    events: list[AnswerEvent] = []
+
+    async def watch() -> None:
+        async for event in stage.agent.answer(asking(1, edge=replace(TAKES_BACK, defer="never"))):
+            events.append(event)  # noqa: PERF401 - what came before the error is looked at
+
+    with pytest.raises(Unavailable) as refused:
+        await watch()
+    assert refused.value.code == "cloud_unreachable"
+    assert gather(events).text == ""
+    assert events[-1] == Revision("defer:never")
+    assert stage.state.count_jobs()["queued"] == 0
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["unreachable", "down when asked"])
+async def test_who_asks_for_the_cloud_is_told_of_the_cloud_where_the_model_in_its_place_is_gone(
+    stage: Stage, is_known: bool
+) -> None:
+    stage.situation = replace(ROUTED, cloud_available=not is_known)
+    stage.local = NotFound("It is not installed.", code="model_not_installed", hint="Pull it.")
+    stage.cloud.will(Answer(status=500))
+    with pytest.raises(Unavailable) as refused:
+        await stage.answer(asking(1, model="cloud"))
+    assert refused.value.code == "cloud_unreachable"
+    assert refused.value.hint.startswith("Pull it.")
+    assert '"defer": "always"' in refused.value.hint
+    assert stage.state.count_jobs()["queued"] == 0
 
 
 async def test_an_answer_that_cannot_be_kept_is_an_answer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

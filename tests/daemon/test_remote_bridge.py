@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.daemon.conftest import KEY, SMOL
+from tests.daemon.bridge_process import BridgeProcess, bridge_process
+from tests.daemon.conftest import SMOL
 from tests.daemon.running_daemon import RunningDaemon, daemon
 from tests.daemon.upstream_process import UpstreamProcess, upstream
 from tests.upstream import Answer
@@ -25,62 +21,17 @@ pytestmark = pytest.mark.slow
 TEXT = "Please write to Rebecca Thornbury (rebecca.thornbury@example.com) about the meeting."
 
 
-@dataclass
-class BridgeProcess:
-    """`cloud-bridge` on a home of its own, on one port through all restarts."""
-
-    home: Path
-    port: int = 0
-    process: subprocess.Popen[str] | None = None
-    environ: dict[str, str] = field(default_factory=dict)
-
-    def start(self) -> None:
-        """Serve, and return once it listens."""
-        command = [sys.executable, "-m", "cloud_bridge.cli", "serve", "--json", "--port", str(self.port)]
-        self.process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.port = int(json.loads(self.process.stdout.readline())["url"].rsplit(":", 1)[1])
-
-    def kill(self) -> None:
-        """SIGKILL it."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
-            self.process = None
-
-    def command(self, *words: str) -> None:
-        """Run a `cloud-bridge` command on its home."""
-        command = [sys.executable, "-m", "cloud_bridge.cli", *words]
-        subprocess.run(command, env=self.environ, check=True, capture_output=True, timeout=60)
-
-
 Chain = tuple[RunningDaemon, BridgeProcess, UpstreamProcess]
 
 
 @pytest.fixture
 def chain(models_home: Path, tmp_path: Path) -> Iterator[Chain]:
     """An enrolled device, its bridge, and the provider behind it."""
-    with upstream() as cloud:
-        home = tmp_path / "bridge"
-        home.mkdir()
-        (home / "config.toml").write_text(
-            f'[[providers]]\nname = "stand-in"\nkind = "openai"\nbase_url = "{cloud.url}/v1"\n'
-            'api_key_env = "STAND_IN_KEY"\nmodel = "stand-in-1"\n'
-        )
-        environ = {**os.environ, "CLOUD_BRIDGE_HOME": str(home), "STAND_IN_KEY": KEY}
-        bridge = BridgeProcess(home, environ=environ)
-        bridge.start()
+    with upstream() as cloud, bridge_process(tmp_path / "bridge", cloud.url) as bridge:
         config = SMOL + f'[bridge]\nmode = "remote"\nurl = "http://127.0.0.1:{bridge.port}"\n'
-        try:
-            with daemon(tmp_path / "edge", models_home, config) as running:
-                doctor = json.loads(running.command("doctor", "--json").stdout)["findings"]
-                device = next(found["detail"] for found in doctor if found["what"] == "device id").split(";")[0]
-                bridge.command("devices", "enroll", "laptop", "--public-key", device)
-                yield running, bridge, cloud
-        finally:
-            bridge.kill()
+        with daemon(tmp_path / "edge", models_home, config) as running:
+            bridge.enroll(running, "laptop")
+            yield running, bridge, cloud
 
 
 def test_what_goes_through_a_bridge_is_masked_and_comes_back(chain: Chain) -> None:

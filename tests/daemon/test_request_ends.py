@@ -23,7 +23,6 @@ from edge_agent.answer_cache import AnswerCache, CacheRules
 from edge_agent.escalate import LONGEST_WAIT_S, Escalator, wait_s
 from edge_agent.feed import Feed
 from edge_agent.http.requests import until_gone
-from edge_agent.outbox_worker import OutboxWorker
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.vault import Vault
 from edge_agent.record import Recorder
@@ -100,7 +99,16 @@ def test_what_was_passed_on_can_no_longer_be_replaced(event: Event):
 @pytest.mark.parametrize("attempts", [0, 3, 5_000])
 def test_the_wait_grows_to_five_minutes_and_no_further(attempts: int):
     expected = min(LONGEST_WAIT_S, 2.0 * 2 ** min(attempts, 16))
-    assert wait_s(Unavailable("Away.", code="cloud_unreachable"), attempts=attempts) == expected
+    away = Unavailable("Away.", code="cloud_unreachable")
+    assert wait_s(away, attempts=attempts, random=lambda _, longest: longest) == expected
+    assert all(0 <= wait_s(away, attempts=attempts) <= expected for _ in range(20))
+
+
+def test_what_a_provider_asks_for_is_waited_for_and_no_more_than_an_hour_of_it():
+    asked = Unavailable("Busy.", code="rate_limited", retry_after_s=30)
+    assert 30 <= wait_s(asked, attempts=0) <= 32
+    for_ever = Unavailable("Busy.", code="rate_limited", retry_after_s=1e12)
+    assert 3600 <= wait_s(for_ever, attempts=0) <= 3602
 
 
 async def test_a_request_whose_client_left_has_its_decision_on_record(tmp_path: Path):
@@ -135,29 +143,3 @@ async def test_leaving_a_delivery_closes_the_call_at_once():
     assert await anext(delivery) == SERVED
     await delivery.aclose()
     assert closed == [True]
-
-
-async def test_the_outbox_outlives_a_state_that_fails_for_a_while():
-    asked: list[float] = []
-    again = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def claim_next(now: float) -> None:
-        asked.append(now)
-        if len(asked) == 1:
-            raise Unavailable("Busy.", code="state_busy")
-        loop.call_soon_threadsafe(again.set)
-
-    async def reachable() -> bool:
-        return True
-
-    state: Any = SimpleNamespace(claim_next=claim_next, count_jobs=lambda: {"queued": 1})
-    escalator: Any = SimpleNamespace(reachable=reachable)
-    worker = OutboxWorker(state=state, escalator=escalator, feed=Feed(), poll_s=0.0)
-    running = asyncio.create_task(worker.run())
-    async with asyncio.timeout(5):
-        await again.wait()
-    assert not running.done()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running

@@ -45,7 +45,25 @@ def assistant(*parts):
 
 
 def encoded(*messages, **fields):
-    return encode_request(Conversation(messages, **fields), "m", stream=False)
+    """The body without the marks for the provider's cache, which have tests of their own."""
+    return unmarked(encode_request(Conversation(messages, **fields), "m", stream=False))
+
+
+def unmarked(body):
+    if isinstance(body, dict):
+        return {key: unmarked(value) for key, value in body.items() if key != "cache_control"}
+    return [unmarked(item) for item in body] if isinstance(body, list) else body
+
+
+def marked(body):
+    """Where the marks are: the field, the number in it, and for a turn the number of the block."""
+    system, tools = body.get("system", ()), body.get("tools", ())
+    places = [("system", number) for number, block in enumerate(system) if "cache_control" in block]
+    places += [("tools", number) for number, tool in enumerate(tools) if "cache_control" in tool]
+    for number, turn in enumerate(body["messages"]):
+        blocks = () if isinstance(turn["content"], str) else turn["content"]
+        places += [("messages", number, at) for at, block in enumerate(blocks) if "cache_control" in block]
+    return places
 
 
 @for_all(conversations(anthropic=True))
@@ -68,6 +86,33 @@ def test_the_official_client_s_types_take_the_request_and_turns_alternate(conver
     OFFICIAL.validate_python(body)
     roles = [turn["role"] for turn in body["messages"]]
     assert roles == [("user", "assistant")[index % 2] for index in range(len(roles))]
+
+
+@for_all(conversations(choices=1))
+def test_the_provider_is_told_what_to_keep_in_at_most_the_four_places_allowed(conversation):
+    body = encode_request(conversation, "m", stream=False)
+    asked = [number for number, turn in enumerate(body["messages"]) if turn["role"] == "user"][-2:]
+    assert marked(body) == [
+        *([("system", len(body["system"]) - 1)] if "system" in body else []),
+        *([("tools", len(body["tools"]) - 1)] if "tools" in body else []),
+        *(("messages", number, len(body["messages"][number]["content"]) - 1) for number in asked),
+    ]
+    assert len(marked(body)) <= 4
+
+
+def test_what_a_request_had_marked_last_the_next_marks_again_and_begins_with():
+    said = [
+        Message("system", (Text("Be brief."),)),
+        user("one"),
+        assistant(Text("1")),
+        user("two"),
+        assistant(Text("2")),
+    ]
+    before = encode_request(Conversation(tuple(said[:4])), "m", stream=False)
+    after = encode_request(Conversation((*said, user("three"))), "m", stream=False)
+    assert after["system"] == before["system"]
+    assert unmarked(after["messages"][2]) == unmarked(before["messages"][2])
+    assert marked(before)[-1] in marked(after)
 
 
 def test_several_answers_are_refused_since_the_format_has_no_word_for_them():
@@ -124,7 +169,7 @@ def test_what_the_format_refuses_is_not_sent():
         sampling=Sampling(temperature=0.7, top_p=0.5, top_k=3, seed=1, stop=("\n", "END")),
     )
     assert body["messages"][0]["role"] == "user"
-    assert body["messages"][2]["content"] == "hi"
+    assert body["messages"][2]["content"] == [{"type": "text", "text": "hi"}]
     assert body["messages"][3]["content"][0]["id"] == body["messages"][4]["content"][0]["tool_use_id"] == "call_1"
     assert body["stop_sequences"] == ["END"]
     assert not {"temperature", "top_p", "top_k", "seed"} & set(body)
@@ -138,7 +183,7 @@ def test_an_older_model_is_told_how_to_choose():
 
 def test_instructions_alone_are_asked_as_a_question():
     body = encoded(Message("system", (Text("Tell a joke."),)))
-    assert body["messages"] == [{"role": "user", "content": "Tell a joke."}]
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Tell a joke."}]}]
     assert "system" not in body
 
 
@@ -150,7 +195,7 @@ def test_formats_and_choices_are_translated():
         "disable_parallel_tool_use": True,
     }
     assert encoded(user("x"), tools=(tool,))["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]
-    assert "JSON" in encoded(user("x"), response_format=ResponseFormat("json_object"))["system"]
+    assert "JSON" in encoded(user("x"), response_format=ResponseFormat("json_object"))["system"][0]["text"]
 
 
 def test_every_kind_of_block_is_read():

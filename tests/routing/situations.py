@@ -44,6 +44,7 @@ candidates = st.builds(
     threshold=chances,
     hold_tokens=st.sampled_from([24, 1 << 30]),
     promise_broken=st.booleans(),
+    queue_ms=st.floats(0, 60_000),
 )
 rules = st.builds(
     Rule,
@@ -94,4 +95,5 @@ situations = st.builds(
     revisable=st.booleans(),
     parameters=st.builds(Parameters, temperature=st.none() | chances, samples=st.integers(1, 3)),
     promise_broken=st.booleans(),
+    cached_only=st.sampled_from([False, False, False, True]),
 )

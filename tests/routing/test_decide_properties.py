@@ -12,7 +12,7 @@ from situations import chances, situations
 from cloud_bridge.protocol.problems import Problem
 from edge_agent.routing import replay
 from edge_agent.routing.decide import Decision, Situation, decide, decide_after_local
-from edge_agent.routing.obstacles import matching_rule
+from edge_agent.routing.obstacles import cloud_obstacle, matching_rule
 
 LEAVES = {"cloud", "queued"}
 
@@ -98,10 +98,22 @@ def test_what_the_user_refuses_is_refused(situation: Situation, confidence: floa
 @given(situations, chances)
 def test_the_cache_answers_only_what_the_cloud_would_have_been_asked(situation: Situation, confidence: float) -> None:
     """And then nothing leaves."""
+    situation = replace(situation, cached_only=False)
     with_hit, without = replace(situation, cached="cache:exact"), replace(situation, cached=None)
     for hit, none in zip(both(with_hit, confidence), both(without, confidence), strict=True):
         assert not leaves(hit)
         assert (hit.route == "cache") == (leaves(none) or "cloud:unreachable" in none.reasons)
+
+
+@given(situations)
+def test_who_takes_a_kept_answer_or_none_has_nobody_asked(situation: Situation) -> None:
+    decision = decide(replace(situation, cached_only=True))
+    assert decision.route in {"cache", "refused"}
+    if decision.route == "cache":
+        assert decision.reasons[-1] == situation.cached
+        assert cloud_obstacle(situation) is None
+    if decision.problem is not None and decision.problem.code == "not_in_cache":
+        assert decide(replace(situation, cached_only=False)).route in {"local", "cloud", "queued"}
 
 
 @given(situations, chances)

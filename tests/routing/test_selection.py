@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,10 @@ from edge_agent.routing import weigh
 from edge_agent.routing.candidates import Candidate, best_candidate
 from edge_agent.routing.decide import Situation, decide, decide_after_local
 from edge_agent.routing.parameters import Parameters, applied, parameters_for
+from edge_agent.routing.replay import Step, record, replay
 from edge_agent.routing.rules import Rule
 from edge_agent.routing.weigh import Weights
+from edge_agent.runtimes.resident import LoadedModel
 from edge_agent.speeds import Speeds
 
 SMALL = Candidate("small", context_length=2048, p_right=0.4, expected_ms=500)
@@ -65,6 +68,17 @@ def test_whoever_keeps_the_deadline_answers() -> None:
     assert "deadline:no_time_to_escalate" in hurried.reasons
     assert decide_after_local(hurried, late, 0.0) is hurried
     assert decide(replace(late, deadline_ms=5500.0, candidates=(replace(LARGE, p_right=0.1),))).route == "cloud"
+
+
+def test_a_deadline_that_only_the_queue_breaks_goes_elsewhere_and_says_so() -> None:
+    waiting = replace(LARGE, expected_ms=9000, queue_ms=4000)
+    hurried = replace(OPEN, candidates=(waiting,), deadline_ms=6000.0, cloud_ms=900.0)
+    decision = decide(hurried)
+    assert (decision.route, decision.reasons[-1]) == ("cloud", "deadline:local_queue")
+    assert replay(json.loads(json.dumps({"decision_id": "d", **record([Step(hurried)], decision)})))
+    assert decide(replace(hurried, candidates=(replace(LARGE, expected_ms=5000),))).route == "local"
+    assert decide(replace(hurried, candidates=(waiting, replace(SMALL, p_right=0.6)))).model == "small"
+    assert decide(replace(hurried, deadline_ms=4000.0)).reasons[-1] == "deadline:local_too_slow"
 
 
 @given(chances, st.floats(0, 1), st.floats(0, 10), times, times)
@@ -174,3 +188,25 @@ def test_speeds_follow_what_was_measured() -> None:
     assert speeds.expected_ms("small", 20) == pytest.approx(1000, rel=0.01)
     speeds.note("other", took_ms=100, tokens=1)
     assert speeds.expected_ms("other", 20) is None
+
+
+def at_work(name: str, running: int, *, seats: int = 4, ram_mb: int = 50) -> LoadedModel:
+    return LoadedModel(name, ram_mb, 100, running, 0.0, None, seats=seats)
+
+
+def test_who_waits_is_expected_later_by_what_answers_took_of_late() -> None:
+    speeds = Speeds()
+
+    def queue(*loaded: LoadedModel, ram_mb: int = 50) -> float:
+        return speeds.queue_ms("small", loaded, ram_mb=ram_mb, ram_budget_mb=100)
+
+    assert queue(at_work("small", 9)) == 0.0, "nobody measured it"
+    speeds.note("small", took_ms=4000, tokens=100)
+    speeds.note("large", took_ms=9000, tokens=100)
+    assert queue() == queue(at_work("small", 3)) == 0.0
+    assert queue(at_work("small", 4)) == pytest.approx(1000), "four seats, of which one is free each second"
+    assert queue(at_work("small", 11)) == pytest.approx(8000)
+    assert queue(at_work("large", 1, ram_mb=50)) == 0.0, "there is room beside it"
+    assert queue(at_work("large", 0, ram_mb=60)) == 0.0, "it is idle and leaves"
+    assert queue(at_work("large", 1, ram_mb=60)) == pytest.approx(9000)
+    assert queue(at_work("large", 8, ram_mb=60)) == pytest.approx(18000)

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cloud_bridge.protocol.envelope import Departure
-from cloud_bridge.protocol.problems import Broken, NotFound, Problem, Unavailable
+from cloud_bridge.protocol.problems import Broken, Conflict, NotFound, Problem, Unavailable
 from edge_agent.cli import ledger, outbox, sessions
 from edge_agent.state.state import State
 
@@ -53,8 +53,8 @@ def test_sessions(run: Any, used: State) -> None:
     shown = json.loads(run(sessions.app, "show", "s", "--json").output)
     assert shown["turns"][0]["answers"][0]["text"] == "hi"
     assert "hello there" in run(sessions.app, "show", "s").output
-    assert run(sessions.app, "export", "s").output == used.export("s", "jsonl")
-    assert run(sessions.app, "export", "s", "--format", "markdown").output == used.export("s", "markdown")
+    assert run(sessions.app, "export", "s").output == "".join(used.export("s", "jsonl"))
+    assert run(sessions.app, "export", "s", "--format", "markdown").output == "".join(used.export("s", "markdown"))
     assert json.loads(run(sessions.app, "forget", "s", "--json").output) == {"forgotten": "s"}
     with pytest.raises(NotFound) as caught:
         run(sessions.app, "show", "s")
@@ -87,8 +87,29 @@ def test_outbox(run: Any, used: State) -> None:
     }
     assert job["id"] in run(outbox.app, "list").output
     assert json.loads(run(outbox.app, "drop", job["id"], "--json").output)["status"] == "dropped"
-    assert json.loads(run(outbox.app, "list", "--json").output) == {"jobs": []}
+    assert json.loads(run(outbox.app, "list", "--json").output)["jobs"] == []
     assert json.loads(run(outbox.app, "list", "--all", "--json").output)["jobs"][0]["status"] == "dropped"
+
+
+def test_a_failed_job_is_listed_with_what_to_do_and_can_be_sent_after_all(
+    run: Any, state: State, talk: Any, escalation: Any
+) -> None:
+    request = state.accept_request("s", talk("hello there"))
+    ids = [state.enqueue(escalation(f"k{n}"), "offline", request_id=request).id for n in range(3)]
+    state.fail_job(ids[0], "provider_rejected")
+    listed = run(outbox.app, "list").output
+    assert f"{ids[0]}: Every provider refused it. Check base_url and model, then retry it." in listed
+    page = run(outbox.app, "list", "--limit", "2")
+    assert f"--after {ids[1]}" in page.output
+    assert ids[2] in run(outbox.app, "list", "--after", ids[1]).output
+    document = json.loads(run(outbox.app, "list", "--json", "--limit", "1").output)
+    assert [job["id"] for job in document["jobs"]] == ids[:1]
+    assert (document["counts"]["queued"], document["counts"]["failed"]) == (2, 1)
+    assert run(outbox.app, "retry", ids[0]).output == f"Queued {ids[0]} again; the daemon sends it.\n"
+    assert state.claim_next(1e12).id == ids[0]
+    with pytest.raises(Conflict) as caught:
+        run(outbox.app, "retry", ids[0], "--json")
+    assert caught.value.code == "job_not_failed"
 
 
 @pytest.fixture

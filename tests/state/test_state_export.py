@@ -21,7 +21,7 @@ def told(state: State, talk: Any, report: Any, escalation: Any) -> State:
 
 
 def test_jsonl_has_one_record_a_line(told: State) -> None:
-    lines = told.export("s", "jsonl").removesuffix("\n").split("\n")
+    lines = "".join(told.export("s", "jsonl")).removesuffix("\n").split("\n")
     session, first, second = (json.loads(line) for line in lines)
     assert (session["record"], session["id"]) == ("session", "s")
     assert session["started_at"].endswith("Z")
@@ -35,7 +35,7 @@ def test_jsonl_has_one_record_a_line(told: State) -> None:
 
 
 def test_markdown_reads_like_a_conversation(told: State) -> None:
-    text = told.export("s", "markdown")
+    text = "".join(told.export("s", "markdown"))
     said = [
         "# Session s",
         "**system:**",

@@ -26,6 +26,7 @@ def test_each_migration_is_recorded(state: State, home: Path) -> None:
     assert applied == [
         *("m001_log", "m002_views", "m003_ledger_signatures", "m004_checks"),
         *("m005_cached_answers", "m006_routing_facts", "m007_sync"),
+        *("m008_outbox", "m010_choices"),
     ]
     db.close()
     assert migrations.backups(home / "state.db") == []  # nothing to lose yet

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import InvalidRequest
 from edge_agent.state import ulid
-from edge_agent.state.hlc import MAX_MS, HybridClock, Stamp
+from edge_agent.state.hlc import LATEST_MS, MAX_MS, HybridClock, Stamp
 
 stamps = st.builds(Stamp, st.integers(0, MAX_MS), st.integers(0, (1 << 16) - 1))
 randoms = st.integers(0, (1 << 64) - 1)
@@ -53,6 +53,14 @@ def test_the_clock_rises_whatever_the_devices_clock_does(readings: list[int], ob
         assert made[-1] == max(made)
     ticks = [stamp for stamp in made if stamp not in observed]
     assert ticks == sorted(set(ticks))
+
+
+def test_a_clock_beyond_all_years_leaves_room_to_rise() -> None:
+    clock = HybridClock(lambda: 10**30)
+    stamps = [clock.tick() for _ in range(70_000)]
+    assert stamps == sorted(set(stamps))
+    assert (stamps[-1].ms, stamps[-1].packed < 1 << 63) == (LATEST_MS + 1, True)
+    assert MAX_MS - LATEST_MS > 1 << 45
 
 
 def test_a_million_ticks_in_one_millisecond_still_rise() -> None:

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import Conflict, NotFound
+from edge_agent.state import jobs, outbox
+from edge_agent.state.jobs import Wish
+from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
+from tests.state.outbox_rows import fill, steps
 
 CLAIMER = Path(__file__).with_name("claimer.py")
 
@@ -40,11 +46,11 @@ def test_sessions_go_in_parallel_and_each_in_order(state: State, queue: Any) -> 
 def test_a_retried_job_waits_and_holds_its_session_back_but_no_other(state: State, queue: Any) -> None:
     a1, a2, b1 = queue("a"), queue("a"), queue("b")
     state.claim_next(1e9)
-    job = state.retry_job(a1, not_before=2e9, reason="rate_limited")
+    job = state.retry_job(a1, not_before=1e9 + 60, reason="rate_limited")
     assert (job.status, job.reason, job.attempts) == ("queued", "rate_limited", 1)
     assert state.claim_next(1e9).id == b1
     assert state.claim_next(1e9) is None
-    assert state.claim_next(2e9).id == a1
+    assert state.claim_next(1e9 + 60).id == a1
     assert state.job(a1).attempts == 2
     assert state.job(a2).status == "queued"
 
@@ -101,7 +107,7 @@ def test_the_same_key_is_one_job(state: State, talk: Any, escalation: Any) -> No
 def test_an_escalation_that_a_client_waits_for_is_claimed_as_it_is_accepted(
     state: State, open_at: Any, queue: Any, report: Any
 ) -> None:
-    waiting = queue("a", not_before=2e9)
+    waiting = queue("a", not_before=1e9 + 60)
     direct = state.job(queue("a", sending=True, decision_id="d"))
     assert (direct.status, direct.attempts) == ("sending", 1)
     assert state.claim_next(1e9) is None
@@ -111,7 +117,7 @@ def test_an_escalation_that_a_client_waits_for_is_claimed_as_it_is_accepted(
     state.finish_request(direct.request_id, "from the cloud", report("a", "cloud"))
     answers = state.session("a").turns[1].answers
     assert [(answer.text, answer.decision_id) for answer in answers] == [("from the cloud", "d")]
-    assert state.claim_next(2e9).id == waiting
+    assert state.claim_next(1e9 + 60).id == waiting
 
     lost = queue("a", sending=True)
     recovered = open_at(owner=True).job(lost)
@@ -187,3 +193,191 @@ def test_two_processes_never_claim_the_same_job(state: State, home: Path, queue:
         jobs = [job for kind, job in happened if kind == "job.sending"]
         assert jobs == sorted(jobs)
         assert happened == [(kind, job) for job in jobs for kind in ("job.sending", "job.done")]
+
+
+def test_the_higher_priority_goes_first_and_lifts_its_whole_session(state: State, queue: Any) -> None:
+    low, normal = queue("low", wish=Wish("low")), queue("normal")
+    first, second = queue("mixed", wish=Wish("low")), queue("mixed", wish=Wish("high"))
+    assert state.claim_next(1e9).id == first  # the high one behind it lifts it
+    assert state.claim_next(1e9).id == normal
+    state.finish_job(first, "answer")
+    assert [state.claim_next(1e9).id, state.claim_next(1e9).id] == [second, low]
+
+
+def test_a_session_sinks_again_when_what_lifted_it_is_dropped(state: State, queue: Any) -> None:
+    queue("a", wish=Wish("low"))
+    lifting = queue("a", wish=Wish("high"))
+    normal = queue("b")
+    state.drop_job(lifting)
+    assert state.claim_next(1e9).id == normal
+
+
+def test_who_has_been_due_the_longest_can_be_asked_for(state: State, queue: Any) -> None:
+    low = queue("low", wish=Wish("low"), not_before=5)
+    queue("high", wish=Wish("high"), not_before=10)
+    assert outbox.claim_next(state.log, 1e9, longest=True).id == low
+
+
+def test_what_was_put_back_while_the_clock_was_years_ahead_is_due(state: State, queue: Any) -> None:
+    waiting, ahead = queue("a", not_before=1e9 + 60), queue("b", not_before=9e9)
+    assert state.claim_next(1e9).id == ahead
+    assert state.claim_next(1e9) is None
+    assert state.job(waiting).status == "queued"
+
+
+def test_what_is_worth_nothing_any_more_is_set_aside(state: State, queue: Any) -> None:
+    job_id = queue("a", wish=Wish(expires_s=60))
+    behind = queue("a")
+    accepted = state.job(job_id).expires_at - 60
+    assert outbox.expire(state.log, accepted + 59) == []
+    assert outbox.expire(state.log, accepted - 1e9) == []  # a clock set back
+    (gone,) = outbox.expire(state.log, accepted + 60)
+    assert (gone.id, gone.status, gone.reason) == (job_id, "failed", "expired")
+    assert state.claim_next(1e9).id == behind
+
+
+def test_a_failed_job_is_put_back_with_its_key_and_before_what_came_later(state: State, queue: Any) -> None:
+    job_id, behind = queue("a", wish=Wish("high", expires_s=60)), queue("a")
+    key = state.job(job_id).idempotency_key
+    state.fail_job(job_id, "expired")
+    assert state.session("a").turns[0].status != "queued"
+    job = outbox.requeue(state.log, job_id, 1e9)
+    assert (job.status, job.reason, job.idempotency_key, job.expires_at) == ("queued", "retry_asked", key, None)
+    assert state.claim_next(1e9).id == job_id
+    with pytest.raises(Conflict) as caught:
+        outbox.requeue(state.log, behind, 1e9)
+    assert caught.value.code == "job_not_failed"
+    assert "outbox flush" in caught.value.hint
+
+
+def test_a_job_put_back_while_its_session_sends_waits_for_that(state: State, queue: Any) -> None:
+    first, second, third = queue("a"), queue("a"), queue("a")
+    state.fail_job(first, "provider_rejected")
+    assert state.claim_next(1e9).id == second
+    outbox.requeue(state.log, first, 1e9)
+    assert state.claim_next(1e9) is None
+    state.finish_job(second, "answer")
+    assert state.claim_next(1e9).id == first
+    state.finish_job(first, "answer")
+    assert state.claim_next(1e9).id == third
+
+
+def test_jobs_are_listed_page_by_page_and_a_damaged_answer_hides_none(state: State, queue: Any) -> None:
+    ids = [queue(f"s{n}") for n in range(6)]
+    state.fail_job(ids[1], "provider_rejected")
+    state.drop_job(ids[2])
+    state.finish_job(ids[3], "answer")
+    answer_id = state.session("s3").turns[0].answers[0].id
+    with state.log.transaction() as tx:
+        tx.db.execute("DROP TRIGGER events_are_immutable")
+        tx.db.execute("UPDATE events SET body = zeroblob(64) WHERE id = ?", (answer_id,))
+    assert [job.id for job in jobs.page(state.log, jobs.OPEN, 2, None)] == ids[:2]
+    assert [job.id for job in jobs.page(state.log, jobs.OPEN, 9, ids[1])] == ids[4:]
+    assert [job.id for job in jobs.page(state.log, ("done", "failed"), 9, None)] == [ids[1], ids[3]]
+    assert (
+        state.job(ids[1]).to_json()["advice"] == "Every provider refused it. Check base_url and model, then retry it."
+    )
+    assert "outbox retry" in state.fail_job(ids[4], "never_heard_of").advice
+
+
+def test_refusals_are_counted_for_good(state: State, open_at: Any, queue: Any) -> None:
+    job_id = queue("a")
+    for refused in (True, False, True):
+        state.claim_next(1e9)
+        outbox.retry(state.log, job_id, 0, "x", refused=refused)
+    assert open_at().job(job_id).refusals == 2
+    assert open_at().job(job_id).attempts == 3
+
+
+def test_a_hundred_thousand_that_wait_make_nothing_slower(state: State, queue: Any) -> None:
+    """Due, not yet due, and dated by a clock that was ahead."""
+    looks = (
+        lambda: outbox.claim_next(state.log, 2e9 - 60),
+        lambda: outbox.claim_next(state.log, 2e9 - 60, longest=True),
+        lambda: outbox.claim_waiting(state.log, "low", "0"),
+        lambda: outbox.is_waiting(state.log),
+        lambda: outbox.expire(state.log, 1),
+        lambda: jobs.page(state.log, jobs.OPEN, 10, None),
+        lambda: queue("a", wish=Wish("high")),
+    )
+    _fill(state, 4)
+    few = [steps(state, look) for look in looks]
+    with state.log.transaction() as tx:
+        tx.db.execute("DELETE FROM jobs")
+    _fill(state, 33_334)
+    many = [steps(state, look) for look in looks]
+    assert all(much <= 2 * little + 500 for much, little in zip(many, few, strict=True)), (few, many)
+
+
+def test_a_hundred_thousand_that_were_answered_make_looking_no_slower(state: State, queue: Any) -> None:
+    looks = (
+        lambda: state.newest_deferred_jobs(10),
+        lambda: jobs.page(state.log, jobs.OPEN, 10, None),
+        state.count_jobs,
+    )
+    queue("a")
+    few = [steps(state, look) for look in looks]
+    fill(state, 100_000, status="done", reason="in_flight", not_before=0, level=1)
+    many = [steps(state, look) for look in looks]
+    assert all(much <= 2 * little + 500 for much, little in zip(many, few, strict=True)), (few, many)
+
+
+def _fill(state: State, number: int) -> None:
+    for level, waits in enumerate((0.0, 2e9 - 1, 1e12)):
+        fill(state, number, status="queued", reason="x", not_before=waits, level=level)
+
+
+@given(st.data())
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_clock_does_each_job_is_sent_once_and_in_its_order(
+    tmp_path_factory: pytest.TempPathFactory, talk: Any, escalation: Any, tables: Any, data: st.DataObject
+) -> None:
+    """Of ids that rise, and of who may be sent, the clock decides nothing."""
+    home = tmp_path_factory.mktemp("clock")
+    now = [1.8e9]
+    clocks = st.sampled_from([-1e10, 0.0, 1.0, 1.8e9, 1.8e9 + 3600, 4.1e9, 253402300799.0, 1e13])
+    acts = st.lists(st.sampled_from(["queue", "claim", "claim", "jump", "retry", "done", "fail"]), max_size=24)
+    with State.open(home / "state.db", HomeKey(home).open(), now=lambda: now[0]) as state:
+        queued: dict[str, list[str]] = defaultdict(list)
+        sending: list[str] = []
+        ended: list[str] = []
+        for number, act in enumerate(data.draw(acts)):
+            if act == "queue":
+                session = data.draw(st.sampled_from("abc"))
+                wish = Wish(data.draw(st.sampled_from(jobs.PRIORITIES)))
+                request = state.accept_request(session, talk("q"))
+                asked = escalation(f"k{number}", session)
+                queued[session].append(state.enqueue(asked, "offline", request_id=request, wish=wish).id)
+            elif act == "jump":
+                now[0] = data.draw(clocks)
+            elif act == "claim":
+                job = state.claim_next(now[0])
+                if job is not None:
+                    assert next(each for each in queued[job.session_id] if each not in ended) == job.id
+                    assert job.id not in sending
+                    sending.append(job.id)
+            elif sending:
+                job_id = sending.pop(data.draw(st.integers(0, len(sending) - 1)))
+                if act == "retry":
+                    state.retry_job(job_id, now[0] + data.draw(st.sampled_from([0.0, 300.0, 86_000.0])))
+                else:
+                    state.finish_job(job_id, "x") if act == "done" else state.fail_job(job_id, "refused")
+                    ended.append(job_id)
+        before = tables(state)
+        counted = state.count_jobs()
+        assert counted == {status: len(state.jobs(status)) for status in counted}
+        state.rebuild()
+        assert (tables(state), state.count_jobs()) == (before, counted)
+        for job_id in sending:
+            state.retry_job(job_id, now[0])
+        now[0] = 1.8e9
+        for _ in range(3 * len([each for each in queued.values() for _ in each])):
+            now[0] += 90_001  # the clock is right from now on, and days pass
+            while (job := state.claim_next(now[0])) is not None:
+                assert next(each for each in queued[job.session_id] if each not in ended) == job.id
+                state.finish_job(job.id, "x")
+                ended.append(job.id)
+        everything = [each for ids in queued.values() for each in ids]
+        assert sorted(ended) == sorted(everything)
+        assert all(ids == sorted(ids) for ids in queued.values())
+        state.check()

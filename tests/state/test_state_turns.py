@@ -138,7 +138,7 @@ def test_tool_calls_are_kept(state: State, talk: Any, report: Any) -> None:
     state.finish_request(state.accept_request("s", talk("who?")), {"text": "", "tool_calls": [call]}, report())
     (answer,) = state.session("s").turns[0].answers
     assert answer.message["parts"] == [{"type": "tool_call", **call}]
-    assert "look_up" in state.export("s", "markdown")
+    assert "look_up" in "".join(state.export("s", "markdown"))
 
 
 def test_spending_is_summed_from_a_moment_on(state: State, open_at: Any, talk: Any, report: Any) -> None:

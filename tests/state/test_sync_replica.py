@@ -268,3 +268,18 @@ async def test_what_left_is_in_the_ledger(two):
     assert entry.url == "http://bridge/bridge/v1/sync"
     assert b'"do":"exchange"' in (entry.body or b"")
     assert laptop.state.verify_ledger() == 1
+
+
+async def test_where_the_bridge_has_no_room_left_the_others_are_still_heard(two, bridge):
+    laptop, phone = two
+    laptop.ask("s", "Hello", answer="Hi.")
+    await laptop.sync()
+    bridge.is_full = True
+    phone.ask("t", "On the phone", answer="P")
+    with pytest.raises(Unavailable) as caught:
+        await phone.sync()
+    assert caught.value.code == "sync_quota"
+    assert sorted(phone.shown()) == ["s", "t"]
+    bridge.is_full = False
+    await reconcile(phone, laptop)
+    assert laptop.shown() == phone.shown()

@@ -49,6 +49,7 @@ class MemoryBridge:
         self.seen: list[bytes] = []
         self.is_cut = False
         self.loses_answers = 0
+        self.is_full = False
 
     def have(self) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -59,6 +60,8 @@ class MemoryBridge:
     async def exchange(self, exchange: Exchange) -> Exchanged:
         if self.is_cut:
             raise Unavailable("cut", code="cloud_unreachable")
+        if self.is_full and exchange.segments:
+            raise Unavailable("full", code="sync_quota")
         body = encode_request(exchange)
         self.seen.append(body)
         answer = self._answer(decode_request(body))
@@ -116,13 +119,14 @@ class Device:
             ),
             vault=vault,
             clients=self._client,
+            url="http://bridge",
             feed=Feed(),
             interval_s=1,
             trusts_clock=True,
         )
 
     @asynccontextmanager
-    async def _client(self, _: Membership) -> AsyncIterator[Any]:
+    async def _client(self) -> AsyncIterator[Any]:
         yield self.bridge
 
     async def sync(self) -> Synced:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from cloud_bridge.protocol.conversation import Conversation, Message, ResponseFormat, Sampling, Text
 from cloud_bridge.protocol.openai_chat_request import decode_request
 from cloud_bridge.protocol.problems import InvalidRequest, NotFound, Problem
+from edge_agent.routing.calibration.single_value import allows_one
 
 MOST_LABELS = 64
 """That a language model can be offered at once."""
@@ -148,6 +149,12 @@ def _question(number: int, document: dict[str, Any]) -> Question:
         conversation = decode_request(document).conversation
     except Problem as problem:
         raise bad_line(number, f"is no request: {problem.message.rstrip('.')}", hint=problem.hint or _HINT) from problem
+    if conversation.response_format.schema is not None and allows_one(conversation.response_format.schema):
+        raise bad_line(
+            number,
+            "has a format that allows one answer only, so that no answer could be wrong",
+            hint="Let its response_format allow every answer that is possible in real use.",
+        )
     asked = conversation.sampling
     # As it is served, and yet the same each time.
     sampling = replace(asked, n=1, seed=number if asked.seed is None else asked.seed)

@@ -89,14 +89,16 @@ class HomeKey:
 
     def _open(self) -> KeyRing:
         found = self.find()
-        if found is None:
-            if self._has_state():
+        if found is None and self._has_state():
+            # Another process may have made both since: the key is there before the state is.
+            found = self.find()
+            if found is None:
                 raise Broken(
                     f"{self._folder} holds no master key, and {self._database} cannot be read without it.",
                     code="master_key_missing",
                     hint=f"Put the key back from a backup, or move {self._database} away to start afresh.",
                 )
-            found = self._make()
+        found = found or self._make()
         if self._choice not in {"auto", found.place.name}:
             raise Conflict(
                 f'The master key is in the place "{found.place.name}", and [vault] key says "{self._choice}".',

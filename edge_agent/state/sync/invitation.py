@@ -58,7 +58,7 @@ class Invitation:
         group = base64.urlsafe_b64decode(self.group + "==")
         parts = (_VERSION, group, self._private, self.epoch, self._card_key, self.expires_at // 60, self.bridge)
         packed = _FORM.pack(*parts)
-        return PREFIX + base64.urlsafe_b64encode(packed + _sum_of(packed)).decode().rstrip("=")
+        return PREFIX + _encoded(packed + _sum_of(packed))
 
     @classmethod
     def from_text(cls, text: str) -> Invitation:
@@ -68,8 +68,7 @@ class Invitation:
         """
         packed = _unpacked("".join(text[:_MAX_TEXT].split()))
         _, group, private, epoch, card_key, minute, bridge = _FORM.unpack(packed)
-        group_id = base64.urlsafe_b64encode(group).decode().rstrip("=")
-        return cls(group_id, epoch, minute * 60, bridge, private, card_key)
+        return cls(_encoded(group), epoch, minute * 60, bridge, private, card_key)
 
     def is_for(self, url: str) -> bool:
         """Whether the inviter reached the bridge at `url`, too. One bridge may have several."""
@@ -78,7 +77,7 @@ class Invitation:
     @property
     def token(self) -> str:
         """What the bridge lets in."""
-        return base64.urlsafe_b64encode(derive(self._private, "invitation")).decode().rstrip("=")
+        return _encoded(derive(self._private, "invitation"))
 
     @property
     def token_hash(self) -> str:
@@ -91,7 +90,7 @@ class Invitation:
         return seal_to(public, welcome.to_bytes(), self._context())
 
     def open(self, sealed: bytes) -> Welcome:
-        """The inverse of `seal`. Raises Broken `sync_box_damaged` or `sync_damaged` where it is not what was promised."""
+        """The inverse of `seal`. Raises Broken `sync_box_damaged` or `sync_damaged` where it is not what was meant."""
         welcome = Welcome.from_bytes(open_with(self._key(), sealed, self._context()))
         keys = welcome.keys
         is_promised = keys.id == self.group and keys.epoch == self.epoch
@@ -121,13 +120,18 @@ def _unpacked(text: str) -> bytes:
     except (binascii.Error, ValueError) as error:
         raise _garbled() from error
     packed, checksum = decoded[:-_SUM_BYTES], decoded[-_SUM_BYTES:]
-    if body == text or not packed or checksum != _sum_of(packed):
+    # Written anew, too: the last letter has bits that decoding does not look at.
+    if body == text or body != _encoded(decoded) or not packed or checksum != _sum_of(packed):
         raise _garbled()
     if packed[0] != _VERSION or len(packed) != _FORM.size:
         raise InvalidRequest(
             "This invitation is of a newer version.", code="bad_invitation", hint="Upgrade edge-agent on this device."
         )
     return packed
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _sum_of(packed: bytes) -> bytes:
@@ -142,6 +146,6 @@ def _garbled() -> InvalidRequest:
     return InvalidRequest(
         "That is no invitation, or a part of it is missing or was changed.",
         code="bad_invitation",
-        hint=f"Copy the whole of it: it begins with {PREFIX} and is one line; 'edge-agent sync invite' makes a new one.",
+        hint=f"Copy the whole line, which begins with {PREFIX}; 'edge-agent sync invite' makes a new one.",
         param="invitation",
     )

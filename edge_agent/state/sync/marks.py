@@ -13,11 +13,11 @@ from edge_agent.state.log import Reader
 def of_request(tx: Reader, key: SessionKey, parent: str | None, messages: Sequence[Message]) -> dict[str, str]:
     """What `request.accepted` has for `meta`: the conversation up to and with these messages, after `parent`."""
     answer = tx.row("SELECT mac FROM answers WHERE id = ?", parent)
-    mac = "" if answer is None else str(answer["mac"])
-    said = [message for message in messages if message["role"] != "system"]
-    for message in said:
-        mac = history.continued(key, mac, message)
-    return {"mac": mac, "asked": history.continued(key, "", said[-1]) if said else ""}
+    mac, asked = "" if answer is None else str(answer["mac"]), ""
+    for message in messages:
+        if message["role"] != "system":
+            mac, asked = history.continued(key, mac, message), history.continued(key, "", message)
+    return {"mac": mac, "asked": asked}
 
 
 def of_answer(tx: Reader, key: SessionKey, request_id: str | None, message: Message) -> dict[str, str]:

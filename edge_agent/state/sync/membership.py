@@ -65,9 +65,9 @@ class Membership:
         return True
 
     def without(self, origin: str, listed: Iterable[Listed]) -> tuple[Membership, dict[str, bytes]]:
-        """This group at a new epoch, which `origin` is not told of; and what tells the others: a box for each.
+        """The group at a new epoch, which `origin` is not told of; and what tells the others: a box for each.
 
-        Only those listed with a genuine box key get one.
+        Only those listed with a genuine box key get one, this device among them.
         """
         remaining = {m.origin: m.box_key for m in listed if m.origin != origin and self.is_genuine(m)}
         keys = self.keys.rotated()

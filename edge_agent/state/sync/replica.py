@@ -27,6 +27,12 @@ MAX_EVENTS = 256
 MAX_TEXT_BYTES = 512 * 1024
 """Bounds of one stretch: what is held in memory at a time."""
 
+MAX_BODY_BYTES = 2 * 1024 * 1024
+"""Of one event: a segment has room for it beside a full stretch."""
+
+MAX_GONE = 3000
+"""Subjects told at once."""
+
 _TOLD_GONE = "told_gone"
 
 Adopt = Callable[[Sequence[StoredMapping], Sequence[StoredMapping]], Sequence[MappingEntry]]
@@ -55,6 +61,11 @@ class Told:
     masked: Masked | None
     mapping: Sequence[StoredMapping] = ()
     withheld: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes before anything is sealed."""
+        return len(bodies.pack(bodies.to_json(self.to_json())))
 
     def to_json(self) -> dict[str, Any]:
         """What is sealed."""
@@ -92,6 +103,7 @@ class Replica:
     def __init__(self, log: Log, adopt: Adopt) -> None:
         self._log = log
         self._adopt = adopt
+        self._to_erase: list[tuple[str, str | None]] = []
 
     def have(self) -> dict[str, int]:
         """Up to which number this device has each origin's events, its own among them."""
@@ -169,19 +181,26 @@ class Replica:
 
         Raises Conflict "sync_restored" where this device numbered other events the same.
         """
-        erased: list[tuple[str, str | None]] = []
         with self._log.transaction() as tx:
             have = _have(tx).get(origin, 0)
             if not after <= have < through:
                 return False
             for each in heard:
                 if have < each.event.seq <= through:
-                    erased += _insert(tx, origin, each)
+                    self._to_erase += _insert(tx, origin, each)
             _adopt_mappings(tx, heard, self._adopt)
             tx.db.execute("INSERT OR REPLACE INTO replicas VALUES (?, ?)", (origin, through))
-        for session_id, key_id in erased:
-            sessions.erase(self._log, session_id, key_id)
+        self.erase()
         return True
+
+    def erase(self) -> None:
+        """Remove what is left of the keys that `take` destroyed; what cannot be removed now is tried again next time.
+
+        Raises Unavailable `traces_left`, as forgetting a session here does.
+        """
+        while self._to_erase:
+            sessions.erase(self._log, *self._to_erase[-1])
+            self._to_erase.pop()
 
     def gone(self, group: GroupKeys) -> tuple[int, list[str]]:
         """Subjects of what was forgotten since `told_gone`, and how far that goes."""
@@ -194,14 +213,20 @@ class Replica:
                     0 if told is None else int(told["value"]),
                 )
             )
-            subjects = []
+            subjects: list[str] = []
+            through = 0
             for row in rows:
                 earlier = tx.rows(
-                    "SELECT id FROM events WHERE session_id = ? AND kind = 'session.forgotten' AND id < ? ORDER BY id",
-                    *(row["session_id"], row["id"]),
+                    "SELECT id FROM events WHERE session_id = ? AND kind = 'session.forgotten' AND id < ?"
+                    " ORDER BY id DESC LIMIT ?",
+                    *(row["session_id"], row["id"], MAX_GONE // 2),
                 )
-                subjects += [group.subject(row["session_id"], epoch) for epoch in ("", *(e["id"] for e in earlier))]
-            return (rows[-1]["rowid"] if rows else 0), subjects
+                epochs = ["", *(found["id"] for found in earlier)]
+                if len(subjects) + len(epochs) > MAX_GONE:
+                    break
+                subjects += [group.subject(row["session_id"], epoch) for epoch in epochs]
+                through = row["rowid"]
+            return through, subjects
 
     def told_gone(self, through: int) -> None:
         """The bridge has heard what `gone` gave."""

@@ -35,9 +35,6 @@ SHARED_KINDS = (
 SHARED_META = frozenset({"provisional", "revises", "decision_id", "code", "answer_id", "after", "epoch"})
 """Of `Event.meta`; keyed fingerprints are made anew under each device's own key."""
 
-MAX_PAYLOAD_BYTES = 2_900_000
-"""Of one segment: what the protocol takes, less what sealing adds."""
-
 _NONCE_BYTES = 12
 _MAX_HEAD_BYTES = 16 * 1024 * 1024
 

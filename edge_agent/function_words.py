@@ -1,6 +1,16 @@
-"""Words that hold a sentence together and say nothing of what it is about, in some languages. Data only."""
+"""Words that hold a sentence together and say nothing of what it is about, in some languages."""
 
 from __future__ import annotations
+
+import re
+
+_JUDGED = 2_000
+"""Words by which the language is guessed."""
+
+_ENOUGH = 0.15
+"""The least share of function words of a language that is taken for the text's."""
+
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 
 
 def _words(listed: str) -> frozenset[str]:
@@ -98,3 +108,11 @@ DUTCH = _words(
 )
 
 LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, PORTUGUESE, DUTCH)
+
+
+def function_words(text: str) -> frozenset[str]:
+    """English's, and those of the language that `text` seems to be in."""
+    words = [match.group().lower() for match, _ in zip(_WORD.finditer(text), range(_JUDGED), strict=False)]
+    share = {known: sum(word in known for word in words) / max(1, len(words)) for known in LANGUAGES}
+    best = max(LANGUAGES, key=lambda known: share[known])
+    return best if share[best] >= _ENOUGH else ENGLISH | best

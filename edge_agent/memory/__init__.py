@@ -1,0 +1,1 @@
+"""Documents as they are read, split into passages, and searched. Nothing here is kept on disk."""

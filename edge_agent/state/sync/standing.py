@@ -1,0 +1,33 @@
+"""How far this device has come with its group, as `edge-agent sync status` tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.state.log import Log
+from edge_agent.state.sync.segments import SHARED_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`last_ok_ms`: of the last whole exchange, since 1970. `last_error`: the code of what ended the latest one."""
+
+    last_ok_ms: int | None
+    last_error: str | None
+
+
+def standing(log: Log) -> Standing:
+    """What the exchanges noted."""
+    with log.reading() as tx:
+        found = {str(row["name"]): str(row["value"]) for row in tx.rows("SELECT name, value FROM sync_state")}
+    last_ok = found.get("last_ok_ms", "")
+    return Standing(int(last_ok) if last_ok.isdecimal() else None, found.get("last_error") or None)
+
+
+def untold(log: Log, through: int) -> int:
+    """How many of this device's own events its group is to hear of, beyond that number."""
+    kinds = ", ".join("?" * len(SHARED_KINDS))
+    sql = f"SELECT count(*) AS number FROM events WHERE device = ? AND seq > ? AND kind IN ({kinds})"  # noqa: S608
+    with log.reading() as tx:
+        row = tx.row(sql, log.device, through, *SHARED_KINDS)
+    return 0 if row is None else int(row["number"])

@@ -240,6 +240,7 @@ def _outbox(settings: Settings, state: State, escalator: Escalator, feed: Feed, 
         spent=state.spent_since,
         network=lambda: device.state().network,
         estimate=considerer.cost_estimate,
+        check_clock=(lambda: None) if settings.privacy.clock == "trusted" else state.check_clock,
         now=time.time,
     )
     return OutboxWorker(state=state, escalator=escalator, feed=feed, gate=gate, parallel=settings.outbox.parallel)

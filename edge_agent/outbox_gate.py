@@ -1,4 +1,4 @@
-"""What keeps jobs of the outbox from being sent now: a metered network, the day's budget, what one may cost."""
+"""What keeps jobs of the outbox from being sent now: the clock, a metered network, the day's budget, what one costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Gate:
     """Judges by the rules. Every call may block for the state; thread-safe.
 
     `spent`: US dollars since a time; `network`: how the machine is connected; `estimate`: what an answer may cost in
-    US dollars, as it is reckoned for a request that is sent at once; `now`: seconds since 1970.
+    US dollars, as it is reckoned for a request that is sent at once; `check_clock` raises Unavailable where the clock
+    cannot be right; `now`: seconds since 1970.
     """
 
     def __init__(
@@ -45,18 +46,27 @@ class Gate:
         spent: Callable[[float], float],
         network: Callable[[], Network | None],
         estimate: Callable[[Conversation], float],
+        check_clock: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
         self._rules = rules
         self._spent = spent
         self._network = network
         self._estimate = estimate
+        self._check_clock = check_clock
         self._now = now
         self._lock = Lock()
         self._promised_usd = 0.0
 
     def held(self, *, by_person: bool = False) -> str | None:
-        """Why nothing at all may be sent now: "metered" or "budget_spent". A person who asks is not held by a meter."""
+        """Why nothing at all may be sent now: "clock_wrong", "metered" or "budget_spent"; None where something may.
+
+        A person who asks is not held by a meter.
+        """
+        try:
+            self._check_clock()
+        except Unavailable as problem:
+            return problem.code
         if not by_person and self._rules.metered == "wait" and self._network() == "metered":
             return METERED
         return BUDGET_SPENT if self._is_spent() else None

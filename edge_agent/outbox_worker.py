@@ -1,6 +1,7 @@
 """Empties the outbox: sends what waits as soon as a provider answers, one job a session at a time.
 
-After an outage one job goes first, and the others once it has been answered: what piled up is no burst.
+After an outage one job goes first, and the others once it has been answered: what piled up is no burst. Where nobody
+answers though somebody is there, the pauses between attempts grow, whatever waits.
 """
 
 from __future__ import annotations
@@ -89,11 +90,12 @@ class OutboxWorker:
         self._sleep = sleep
         self._poll_s = poll_s
         self._slots = asyncio.Semaphore(parallel)
-        self._flushing = asyncio.Lock()
         self._on_their_way = 0
         self._claims = 0
         self._is_trying = True
         self._was_away = False
+        self._failures = 0
+        self._rests_until = 0.0  # by the monotonic clock
         self._unrecorded: list[str] = []
 
     async def run(self) -> None:
@@ -114,17 +116,16 @@ class OutboxWorker:
 
     async def flush(self) -> Flushed:
         """Try every job that waits once, now, whenever it was to be tried next, the higher priorities first."""
-        async with self._flushing:
-            flushed = Flushed()
-            await self._tidy()
-            if self._gate is not None:
-                flushed.held = await anyio.to_thread.run_sync(partial(self._gate.held, by_person=True))
-            if flushed.held is not None:
-                flushed.queued = (await anyio.to_thread.run_sync(self._state.count_jobs))["queued"]
-                return flushed
-            for priority in reversed(PRIORITIES):
-                await self._flush(priority, flushed)
+        flushed = Flushed()
+        await self._tidy()
+        if self._gate is not None:
+            flushed.held = await anyio.to_thread.run_sync(partial(self._gate.held, by_person=True))
+        if flushed.held is not None:
+            flushed.queued = (await anyio.to_thread.run_sync(self._state.count_jobs))["queued"]
             return flushed
+        for priority in reversed(PRIORITIES):
+            await self._flush(priority, flushed)
+        return flushed
 
     async def drop(self, job_id: str) -> Job:
         """Give a job up, and tell the feed. Raises as `State.drop_job`."""
@@ -150,7 +151,7 @@ class OutboxWorker:
                     await self._put_back(job, Unavailable("It was tried.", code=job.reason))
                     continue
                 flushed.job_ids.append(job.id)
-                match await self._send(job):
+                match await self._try(job):
                     case "done":
                         flushed.sent += 1
                     case "queued":
@@ -160,13 +161,19 @@ class OutboxWorker:
 
     async def _send_and_release(self, job: Job) -> None:
         try:
-            await self._send(job)
-        except Exception as error:  # noqa: BLE001 what it came to could not be recorded: it is tried again, by its key
-            log.error("job %s could not be recorded: %s", job.id, type(error).__name__)
-            self._unrecorded.append(job.id)
+            await self._try(job)
         finally:
             self._on_their_way -= 1
             self._slots.release()
+
+    async def _try(self, job: Job) -> str:
+        """Send one claimed job. Returns its status then; nothing is raised but cancellation."""
+        try:
+            return await self._send(job)
+        except Exception as error:  # noqa: BLE001 what it came to could not be recorded: it is tried again, by its key
+            log.error("job %s could not be recorded: %s", job.id, type(error).__name__)
+            self._unrecorded.append(job.id)
+            return "queued"
 
     async def _claim_if_possible(self) -> Job | None:
         """A job that is due. None while it is held, or nobody is there: an attempt would only fill the ledger."""
@@ -190,8 +197,8 @@ class OutboxWorker:
         return job
 
     def _is_one_too_many(self) -> bool:
-        """After an outage, while the first one is not answered."""
-        return self._is_trying and self._on_their_way > 0
+        """After a failure, for a while; after an outage, until the first one was answered."""
+        return time.monotonic() < self._rests_until or (self._is_trying and self._on_their_way > 0)
 
     async def _is_reachable(self) -> bool:
         if not await self._escalator.reachable():
@@ -224,12 +231,12 @@ class OutboxWorker:
             self._unrecorded.pop()
 
     async def _send(self, job: Job) -> str:
-        """Send one claimed job. What it comes to is in the state; nothing is raised but cancellation."""
+        """Send one claimed job, and record what it comes to. Raises where that cannot be recorded."""
         self._feed.publish_job(job)
         try:
             await self._deliver(job)
             job = await anyio.to_thread.run_sync(self._state.job, job.id)
-            self._is_trying = False
+            self._is_trying, self._failures, self._rests_until = False, 0, 0.0
         except Unavailable as problem:
             job = await self._put_back(job, problem)
         except Problem as problem:
@@ -277,8 +284,11 @@ class OutboxWorker:
         if problem.code == BUDGET_SPENT:
             wait = (problem.retry_after_s or 0.0) + random.uniform(0, self._poll_s)  # noqa: S311 no secret
         else:
-            self._is_trying = self._is_trying or not is_refused
             wait = wait_s(problem, attempts=job.attempts)
+            if not is_refused:
+                self._is_trying = True
+                self._rests_until = time.monotonic() + wait_s(problem, attempts=self._failures)
+                self._failures += 1
         put_back = partial(outbox.retry, self._state.log, job.id, self._now() + wait, problem.code, refused=is_refused)
         return await anyio.to_thread.run_sync(put_back)
 

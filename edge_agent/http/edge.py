@@ -142,7 +142,7 @@ def outbox(daemon: TheDaemon, page: ThePage) -> dict[str, Any]:
     return {
         "jobs": [job.to_json() for job in daemon.state.newest_deferred_jobs(page.limit, page.before)],
         "counts": daemon.state.count_jobs(),
-        "held": daemon.outbox.held,
+        "held": daemon.outbox.held if daemon.bridge.configured else "cloud_off",
     }
 
 

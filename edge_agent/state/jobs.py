@@ -43,6 +43,7 @@ _ADVICE = {
     "clock_wrong": "Set this device's clock.",
     "state_damaged": "Its record is damaged. Restore state.db from a backup, or drop it.",
     "malformed_envelope": "Its record is damaged. Restore state.db from a backup, or drop it.",
+    CLIENT_GONE: "Whoever asked went away. Retry it if the answer is wanted in the session all the same.",
     "internal_error": "Something failed inside edge-agent. Retry it after an upgrade, or drop it.",
 }
 

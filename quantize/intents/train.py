@@ -64,11 +64,12 @@ def main(arguments: list[str]) -> int:
     started = time.process_time()
     texts, labels = read_corpus(chosen.corpus, chosen.base, chosen.passes)
     network = Network(chosen.base, labels).eval()
+    met = [piece for examples in texts.values() for pieces, _ in examples for piece in pieces.tolist()]
     corpus = {name: list(through_shared(network, examples)) for name, examples in texts.items()}
     chance = random.Random(chosen.seed)  # noqa: S311  # the same weights each time, not secrets
     train(network, corpus, chosen.passes, chance)
     say({"step": "writing"})
-    write(network, chosen.out)
+    write(network, chosen.out, met)
     tools = {name: version(name) for name in ("torch", "transformers", "tokenizers", "onnxruntime")}
     say({"done": {"tools": tools, "cpu_seconds": round(time.process_time() - started)}})
     return 0
@@ -202,15 +203,18 @@ def batched(
         yield from ((name, order[at : at + BATCH]) for at in range(0, len(order), BATCH))
 
 
-def write(network: Network, out: Path) -> None:
-    """The encoder and its reader as ONNX at 8 bits, and the heads."""
+def write(network: Network, out: Path, met: Iterable[int]) -> None:
+    """The encoder and its reader as ONNX at 8 bits, word pieces that were not `met` at 4, and the heads."""
     import numpy as np
 
+    from quantize.intents.table import most_used, shrink
     from quantize.training.export import write_int8
 
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out / "heads.npz", **{name: network.weights(name) for name in network.heads})
     write_int8(network, out, ("input_ids", "attention_mask"), "last_hidden_state")
+    table = network.encoder.embeddings.word_embeddings.weight.detach().numpy()
+    shrink(out / "model.onnx", table, most_used(met, len(table)))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from cloud_bridge.device_key import DeviceKey
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from tests.crashes.clients import PLANTED, Crowd, Memory
 from tests.crashes.counting import Provider, provider
+from tests.daemon.bridge_process import BridgeProcess
 from tests.daemon.conftest import KEY, SMOL
 from tests.daemon.running_daemon import MODULE, RunningDaemon, daemon
-from tests.daemon.test_remote_bridge import BridgeProcess
 from tests.daemon.upstream_process import provider_config
 from tests.model_files import small_models
 from tests.state.acknowledged import views
@@ -228,9 +229,8 @@ def _chain(home: Path, there: Provider, bridge: str, module: str) -> Iterator[Ru
         service.start()
         config = SMOL + f'[bridge]\nmode = "remote"\nurl = "http://127.0.0.1:{service.port}"\n[cache]\nexact = false\n'
         running = stack.enter_context(daemon(home, small_models(), config, module=module))
-        doctor = json.loads(running.command("doctor", "--json").stdout)["findings"]
-        device = next(found["detail"] for found in doctor if found["what"] == "device id").split(";")[0]
-        service.command("devices", "enroll", "laptop", "--public-key", device)
+        device = DeviceKey.load_or_create(home / "keys" / "device.key")
+        service.command("devices", "enroll", "laptop", "--public-key", device.public_id)
         yield running
 
 

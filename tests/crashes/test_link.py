@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -16,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from cloud_bridge.device_key import DeviceKey
 from tests.crashes.clients import PLANTED
 from tests.crashes.link import CALM, STORM, Link, inside, link, why_not
+from tests.daemon.bridge_process import BridgeProcess
 from tests.daemon.conftest import KEY, SMOL
 from tests.daemon.running_daemon import RunningDaemon, daemon
-from tests.daemon.test_remote_bridge import BridgeProcess
 from tests.daemon.upstream_process import UpstreamProcess, provider_config, upstream
 from tests.upstream import Answer
 
@@ -78,9 +78,8 @@ def network(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         url = f"http://{between.address}:{bridge.port}"
         config = SMOL + f'[bridge]\nmode = "remote"\nurl = "{url}"\n'
         running = stack.enter_context(daemon(folder / "edge", models_home, config, module="tests.crashes.light_daemon"))
-        doctor = json.loads(running.command("doctor", "--json").stdout)["findings"]
-        device = next(found["detail"] for found in doctor if found["what"] == "device id").split(";")[0]
-        bridge.command("devices", "enroll", "laptop", "--public-key", device)
+        device = DeviceKey.load_or_create(folder / "edge" / "keys" / "device.key")
+        bridge.command("devices", "enroll", "laptop", "--public-key", device.public_id)
         yield Network(between, running, cloud)
 
 

@@ -39,7 +39,6 @@ from edge_agent.privacy.mask import mask
 from edge_agent.privacy.spans import Span
 from edge_agent.state import projection
 from edge_agent.state.session_view import TurnView
-from edge_agent.state.sync.membership import Membership
 from tests.crashes.counting import CountingUpstream
 from tests.state.two_devices import Device
 
@@ -199,7 +198,7 @@ class Home(Device):
         self.outbox = OutboxWorker(state=self.state, escalator=escalator, feed=Feed(), now=self.clock)
 
     @asynccontextmanager
-    async def _client(self, _: Membership) -> AsyncIterator[Any]:
+    async def _client(self) -> AsyncIterator[Any]:
         yield self.client
 
     @property

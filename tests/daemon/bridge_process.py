@@ -28,7 +28,8 @@ class BridgeProcess:
     def start(self) -> None:
         """Serve, and return once it listens."""
         command = [sys.executable, "-m", "cloud_bridge.cli", "serve", "--json", "--port", str(self.port)]
-        self.process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, text=True)
+        with (self.home / "stderr.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         self.port = int(json.loads(self.process.stdout.readline())["url"].rsplit(":", 1)[1])
 

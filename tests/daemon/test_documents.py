@@ -117,6 +117,19 @@ def test_a_passage_with_what_never_leaves_stays_and_the_question_is_sent(remembe
     assert [message["role"] for message in cloud.requests[-1].json["messages"]] == ["user"]
 
 
+def test_a_passage_that_describes_somebody_stays_and_the_question_is_sent(remembering: Remembering) -> None:
+    running, cloud = remembering
+    cloud.will(Answer(text="I do not know."))
+    text = "The flag of the village is with the only female judge in the district, the one who walked out of the trial."
+    document = running.http.post("/edge/v1/documents", json={"name": "flag.txt", "text": text}).json()["document"]["id"]
+    edge = running.chat("Who has the flag of the village?", model="cloud").json()["edge"]
+    assert (edge["route"], "memory" in edge) == ("cloud", False)
+    assert b"judge" not in cloud.requests[-1].body
+    here = running.chat("Who has the flag of the village?", model="local").json()["edge"]
+    assert here["memory"] == [{"document": document, "passage": 0, "name": "flag.txt"}]
+    running.http.delete(f"/edge/v1/documents/{document}")
+
+
 def test_a_follow_up_continues_the_session_as_without_notes(remembering: Remembering, house: str) -> None:
     running, cloud = remembering
     cloud.will(Answer(text="In May."))

@@ -76,17 +76,23 @@ def test_offline_the_answer_is_provisional_and_revised_later(outage: Escalating,
 def test_offline_always_queues_and_never_is_told_at_once(outage: Escalating) -> None:
     running, cloud = outage
     cloud.kill()
-    queued = running.chat(HARD, model="cloud", edge={"session_id": "q", "defer": "always"})
+    wish = {"priority": "high", "expires_s": 3600}
+    queued = running.chat(HARD, model="cloud", edge={"session_id": "q", "defer": "always", **wish})
     assert queued.status_code == 202
     job = running.http.get(f"/edge/v1/jobs/{queued.json()['job_id']}").json()
     assert job["status"] in {"queued", "sending"}
-    assert job["session_id"] == "q"
+    assert (job["session_id"], job["priority"]) == ("q", "high")
+    assert 3000 < job["expires_at"] - time.time() <= 3600
     never = running.chat(HARD, model="cloud", edge={"defer": "never"})
     assert never.status_code == 503
     assert never.json()["error"]["code"] == "cloud_unreachable"
     assert len(running.http.get("/edge/v1/outbox").json()["jobs"]) == 1
     assert running.command("outbox", "drop", job["id"]).returncode == 0
     assert running.http.get(f"/edge/v1/jobs/{job['id']}").json()["status"] == "dropped"
+    assert running.http.get("/edge/v1/outbox").json()["counts"]["dropped"] == 1
+    assert running.http.post(f"/edge/v1/jobs/{job['id']}/drop", json={}).json()["status"] == "dropped"
+    refused = running.http.post(f"/edge/v1/jobs/{job['id']}/retry", json={})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "job_not_failed")
 
 
 def test_a_provider_that_is_cut_in_the_middle_answers_later(outage: Escalating) -> None:

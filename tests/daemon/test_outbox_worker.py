@@ -47,6 +47,7 @@ class Desk:
         self.state, self.stage, self.cloud, self.clock = state, stage, stage.cloud, clock
         self.escalator: Any = stage.escalator
         self.network: Any = "online"
+        self.trusts_clock = False
         self.feed = Feed()
         self._numbers = itertools.count()
 
@@ -69,6 +70,7 @@ class Desk:
             spent=self.state.spent_since,
             network=lambda: self.network,
             estimate=lambda _: 1.0,
+            check_clock=(lambda: None) if self.trusts_clock else self.state.check_clock,
             now=self._now,
         )
         return OutboxWorker(
@@ -175,6 +177,20 @@ async def test_what_came_to_be_worth_nothing_is_never_sent(desk: Desk) -> None:
     assert desk.texts() == ["behind"]
 
 
+async def test_what_comes_to_be_worth_nothing_while_others_are_sent_is_not_sent_either(desk: Desk) -> None:
+    desk.queue("slow", priority="high")
+    gone = desk.queue("gone", expires_s=60)
+    real = desk.escalator
+
+    def deliver(job: Job, record: Any) -> Any:
+        desk.clock[0] += 61
+        return real.deliver(job, record)
+
+    desk.escalator = SimpleNamespace(deliver=deliver, record=real.record, reachable=real.reachable)
+    assert (await desk.worker().flush()).failed == 1
+    assert (desk.job(gone).reason, desk.texts()) == ("expired", ["slow"])
+
+
 async def test_what_may_cost_too_much_is_set_aside(desk: Desk) -> None:
     dear, cheap = desk.queue("dear", "s", max_cost=0.9), desk.queue("cheap", "s", max_cost=1.1)
     assert (await desk.worker().flush()).failed == 1
@@ -240,6 +256,32 @@ async def test_a_metered_network_is_waited_out_unless_a_person_says_otherwise(de
     desk.network = "metered"
     async with desk.running(desk.worker(metered="send")):
         await desk.until(lambda: desk.job(last).status == "done")
+
+
+async def test_while_the_clock_is_wrong_nothing_is_tried(desk: Desk) -> None:
+    job_id = desk.queue("0")
+    desk.clock[0] -= 30 * DAY
+    worker = desk.worker()
+    async with desk.running(worker):
+        await desk.until(lambda: worker.held == "clock_wrong")
+        await desk.settled()
+        assert (await worker.flush()).held == "clock_wrong"
+        assert desk.job(job_id).attempts == 0
+        desk.clock[0] += 30 * DAY
+        await desk.until(lambda: desk.job(job_id).status == "done")
+
+
+async def test_a_provider_that_only_fails_is_given_a_rest_by_all_that_waits(desk: Desk) -> None:
+    desk.cloud.will(Answer(status=429, headers=(("Retry-After", "60"),)))
+    for n in range(5):
+        desk.queue(f"{n}")
+    async with desk.running(desk.worker(parallel=4)):
+        await desk.cloud.wait_for_requests(1)
+        for _ in range(5):
+            await desk.settled()
+    assert len(desk.cloud.requests) == 1
+    desk.cloud.will(Answer(text="done"))
+    assert (await desk.worker().flush()).sent == 5
 
 
 async def test_only_refusals_count_and_they_count_across_restarts(desk: Desk) -> None:
@@ -406,7 +448,8 @@ async def test_whatever_the_clock_shows_everything_is_sent_once_it_is_right(desk
     desk.clock[0] = NOON + 1
     desk.cloud.will(Answer(text="done"))
     # As whoever set the clock right says: what was recorded ahead of it is no reason to doubt it.
-    desk.escalator._rules = SimpleNamespace(**_without_clock(desk.escalator._rules))
+    desk.trusts_clock = True
+    desk.escalator._rules = replace(desk.escalator._rules, trusts_clock=True)
     for _ in range(6):
         await _drained(desk)
         desk.clock[0] += 300
@@ -419,11 +462,6 @@ async def _drained(desk: Desk) -> None:
     async with desk.running(worker):
         await desk.settled()
         await desk.until(lambda: desk.state.count_jobs()["sending"] == 0)
-
-
-def _without_clock(rules: Any) -> dict[str, Any]:
-    names = ("never_leave", "residency", "timeout_s", "second_check")
-    return {**{name: getattr(rules, name) for name in names}, "trusts_clock": True}
 
 
 class _Failing:

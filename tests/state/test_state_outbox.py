@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cloud_bridge.protocol.problems import Conflict, NotFound
 from edge_agent.state import jobs, outbox
 from edge_agent.state.jobs import Wish
-from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from tests.state.outbox_rows import fill, steps
 
@@ -325,59 +322,3 @@ def test_a_hundred_thousand_that_were_answered_make_looking_no_slower(state: Sta
 def _fill(state: State, number: int) -> None:
     for level, waits in enumerate((0.0, 2e9 - 1, 1e12)):
         fill(state, number, status="queued", reason="x", not_before=waits, level=level)
-
-
-@given(st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_the_clock_does_each_job_is_sent_once_and_in_its_order(
-    tmp_path_factory: pytest.TempPathFactory, talk: Any, escalation: Any, tables: Any, data: st.DataObject
-) -> None:
-    """Of ids that rise, and of who may be sent, the clock decides nothing."""
-    home = tmp_path_factory.mktemp("clock")
-    now = [1.8e9]
-    clocks = st.sampled_from([-1e10, 0.0, 1.0, 1.8e9, 1.8e9 + 3600, 4.1e9, 253402300799.0, 1e13])
-    acts = st.lists(st.sampled_from(["queue", "claim", "claim", "jump", "retry", "done", "fail"]), max_size=24)
-    with State.open(home / "state.db", HomeKey(home).open(), now=lambda: now[0]) as state:
-        queued: dict[str, list[str]] = defaultdict(list)
-        sending: list[str] = []
-        ended: list[str] = []
-        for number, act in enumerate(data.draw(acts)):
-            if act == "queue":
-                session = data.draw(st.sampled_from("abc"))
-                wish = Wish(data.draw(st.sampled_from(jobs.PRIORITIES)))
-                request = state.accept_request(session, talk("q"))
-                asked = escalation(f"k{number}", session)
-                queued[session].append(state.enqueue(asked, "offline", request_id=request, wish=wish).id)
-            elif act == "jump":
-                now[0] = data.draw(clocks)
-            elif act == "claim":
-                job = state.claim_next(now[0])
-                if job is not None:
-                    assert next(each for each in queued[job.session_id] if each not in ended) == job.id
-                    assert job.id not in sending
-                    sending.append(job.id)
-            elif sending:
-                job_id = sending.pop(data.draw(st.integers(0, len(sending) - 1)))
-                if act == "retry":
-                    state.retry_job(job_id, now[0] + data.draw(st.sampled_from([0.0, 300.0, 86_000.0])))
-                else:
-                    state.finish_job(job_id, "x") if act == "done" else state.fail_job(job_id, "refused")
-                    ended.append(job_id)
-        before = tables(state)
-        counted = state.count_jobs()
-        assert counted == {status: len(state.jobs(status)) for status in counted}
-        state.rebuild()
-        assert (tables(state), state.count_jobs()) == (before, counted)
-        for job_id in sending:
-            state.retry_job(job_id, now[0])
-        now[0] = 1.8e9
-        for _ in range(3 * len([each for each in queued.values() for _ in each])):
-            now[0] += 90_001  # the clock is right from now on, and days pass
-            while (job := state.claim_next(now[0])) is not None:
-                assert next(each for each in queued[job.session_id] if each not in ended) == job.id
-                state.finish_job(job.id, "x")
-                ended.append(job.id)
-        everything = [each for ids in queued.values() for each in ids]
-        assert sorted(ended) == sorted(everything)
-        assert all(ids == sorted(ids) for ids in queued.values())
-        state.check()

@@ -17,7 +17,7 @@ from cloud_bridge.protocol.sync import KeyObject, Segment
 from edge_agent.state import bodies, projection, sessions
 from edge_agent.state.event import COLUMNS, Event, canonical
 from edge_agent.state.history import Message
-from edge_agent.state.log import Log, Reader, Transaction
+from edge_agent.state.log import DOCUMENTS, Log, Reader, Transaction
 from edge_agent.state.mappings import MappingEntry, StoredMapping
 from edge_agent.state.sync import marks
 from edge_agent.state.sync.keys import GroupKeys
@@ -253,6 +253,8 @@ def _shared(tx: Reader, origin: str, after: int) -> Iterable[Event]:
 
 
 def _said(tx: Reader, event: Event) -> Said | None:
+    if event.session_id.startswith(DOCUMENTS):
+        return None  # this device's own
     if event.kind == "session.forgotten":
         return Said(event, None)
     body = tx.body(event)

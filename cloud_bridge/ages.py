@@ -2,7 +2,7 @@
 
 What a record's age counts is the time that this process saw pass, and `GAP_S` at most for each time that it did not:
 asleep, off, or never passed at all. Everything beyond that is taken for the clock's error, and the records' times are
-moved by it, as if they had been written by the clock as it goes now.
+moved by it, as if they had been written by the clock as it goes now. What was signed elsewhere keeps its time.
 """
 
 from __future__ import annotations
@@ -36,6 +36,6 @@ class Ages:
         jump = passed if passed < 0 else max(0.0, passed - running - _KEPT_EVERY_S - GAP_S)
         if jump:
             db.execute("UPDATE calls SET started_at = started_at + ?, ended_at = ended_at + ?", (jump, jump))
-            db.execute("UPDATE nonces SET created = created + ?", (jump,))
+            db.execute("UPDATE nonces SET received = received + ?", (jump,))
         if jump or passed >= _KEPT_EVERY_S:
             db.execute("UPDATE wall_clock SET seen = ?", (now,))

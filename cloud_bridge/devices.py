@@ -117,10 +117,14 @@ class DeviceRegistry:
                 now = self._now()
                 self._database.ages.settle(db, now)
                 # Twice the age that is borne, since a signature may also be that much from the future; and as much as
-                # the clock may have jumped unnoticed: set back, it would bear the signature again.
-                db.execute("DELETE FROM nonces WHERE created < ?", (now - 2 * MAX_AGE_S - 2 * GAP_S,))
+                # the clock may have jumped unnoticed: set back, it would bear the signature again. Old by both times:
+                # `created` is ahead of a clock that was set back and gets there again, and behind one that was set
+                # ahead and will be set right, where `received` goes with the clock.
+                old = now - 2 * MAX_AGE_S - 2 * GAP_S
+                db.execute("DELETE FROM nonces WHERE created < ? AND received < ?", (old, old))
                 db.execute(
-                    "INSERT INTO nonces VALUES (?, ?, ?)", (signature.key_id, signature.nonce, signature.created)
+                    "INSERT INTO nonces VALUES (?, ?, ?, ?)",
+                    (signature.key_id, signature.nonce, signature.created, now),
                 )
                 (name,) = db.execute("SELECT name FROM devices WHERE public_key = ?", (signature.key_id,)).fetchone()
                 return str(name)

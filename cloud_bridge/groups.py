@@ -130,10 +130,11 @@ class Groups:
             return Joined(bytes(found["sealed"]), members(db, wanted.group))
 
     def remove(self, caller: str, wanted: Remove) -> tuple[Member, ...]:
-        """Put a member out, and with it whoever gets no box: it could read nothing any more.
+        """Put a member out, and with it those of `put_out`; boxes wait for the others until the next removal.
 
         Open invitations hold the old keys and are void. Raises InvalidRequest where it is the caller itself, NotFound
-        where there is no such member, Conflict "sync_epoch_taken" where another removal was first.
+        where there is no such member, Conflict "sync_epoch_taken" where another removal was first, and
+        "sync_members_changed" where somebody joined whom the caller does not know of.
         """
         rotation = hashlib.sha256(encode_request(wanted)).hexdigest()
         with self._database.transaction() as db:
@@ -151,9 +152,16 @@ class Groups:
                     code="sync_epoch_taken",
                     hint="Exchange once, and then remove it again if it is still there.",
                 )
-            if all(member.origin != wanted.member for member in members(db, wanted.group)):
+            present = {member.origin for member in members(db, wanted.group)}
+            if wanted.member not in present:
                 raise NotFound(
                     "That device is not in the group.", code="sync_no_member", hint="See who is: sync devices."
+                )
+            if present - {own, wanted.member, *wanted.boxes, *wanted.put_out}:
+                raise Conflict(
+                    "Another device has joined the group meanwhile.",
+                    code="sync_members_changed",
+                    hint="Look at who is there, and then remove the device again.",
                 )
             _rotate(db, own, wanted)
             db.execute(
@@ -180,7 +188,10 @@ class Groups:
         return left
 
     def seen(self, db: Database, caller: str, exchange: Exchange) -> Box | None:
-        """Within a transaction: the caller is there, as the member it says. Returns the box that waits for it."""
+        """Within a transaction: the caller is there, as the member it says. Returns its box of the newest removal.
+
+        It is kept although the caller has used it: where its home is put back from a backup, it needs it again.
+        """
         row = check_member(db, caller, exchange.group)
         if row["origin"] != exchange.origin:
             raise NotAllowed(
@@ -188,17 +199,13 @@ class Groups:
                 code="sync_other_origin",
                 hint="Its state was replaced: have a device of the group run 'edge-agent sync invite', and join again.",
             )
-        where = (exchange.group, exchange.origin)
         now = self._now()
         if abs(now - row["last_seen"]) >= SEEN_EVERY_S:
-            db.execute("UPDATE sync_members SET last_seen = ? WHERE grp = ? AND origin = ?", (now, *where))
-        if row["box"] is None:
-            return None
-        used = max((s.epoch for s in exchange.segments if s.origin == exchange.origin), default=0)
-        if used >= row["box_epoch"]:
-            db.execute("UPDATE sync_members SET box = NULL, box_epoch = NULL WHERE grp = ? AND origin = ?", where)
-            return None
-        return Box(row["box_epoch"], bytes(row["box"]))
+            db.execute(
+                "UPDATE sync_members SET last_seen = ? WHERE grp = ? AND origin = ?",
+                (now, exchange.group, exchange.origin),
+            )
+        return None if row["box"] is None else Box(row["box_epoch"], bytes(row["box"]))
 
     def _admit(self, db: Database, caller: str, wanted: Found | Join) -> None:
         """Make the caller the member that it wants to be, or bring its keys up to date."""
@@ -223,12 +230,14 @@ class Groups:
         )
         _check_room(db, caller, wanted.group)
         now = self._now()
-        same = old is not None and old["origin"] == wanted.origin
-        card = wanted.card or (old["card"] if same and old is not None else b"")
-        joined_at = old["joined_at"] if same and old is not None else now
+        card, joined_at, box = wanted.card, now, (None, None)
+        if old is not None and old["origin"] == wanted.origin:
+            card, joined_at = card or old["card"], old["joined_at"]
+            if old["box_key"] == wanted.box_key:  # else it could not open it
+                box = (old["box_epoch"], old["box"])
         db.execute(
-            "INSERT INTO sync_members VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
-            (wanted.group, wanted.origin, caller, wanted.box_key, card, joined_at, now),
+            "INSERT INTO sync_members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (wanted.group, wanted.origin, caller, wanted.box_key, card, joined_at, now, *box),
         )
 
 
@@ -258,16 +267,16 @@ def _member_row(db: Database, caller: str, group: str) -> Row | None:
 
 
 def _rotate(db: Database, own: str, wanted: Remove) -> None:
-    """Members without a box go, the others get theirs."""
+    """Members without a box go, but for the caller; the others get theirs."""
     for member in members(db, wanted.group):
         box = wanted.boxes.get(member.origin) if member.origin != wanted.member else None
         where = (wanted.group, member.origin)
-        if box:
+        if box or member.origin == own:
             db.execute(
                 "UPDATE sync_members SET box_epoch = ?, box = ? WHERE grp = ? AND origin = ?",
-                (wanted.epoch, box, *where),
+                (wanted.epoch if box else None, box, *where),
             )
-        elif member.origin != own:
+        else:
             db.execute("DELETE FROM sync_members WHERE grp = ? AND origin = ?", where)
     db.execute("DELETE FROM sync_invitations WHERE grp = ?", (wanted.group,))
 

@@ -67,7 +67,7 @@ def m002_groups(db: Database) -> None:
             card BLOB NOT NULL,
             joined_at REAL NOT NULL,
             last_seen REAL NOT NULL,
-            box_epoch INTEGER,             -- a newer group key sealed to it, until it has used it
+            box_epoch INTEGER,             -- the group keys sealed to it by the newest removal
             box BLOB,
             PRIMARY KEY (grp, origin)
         ) WITHOUT ROWID;
@@ -124,8 +124,14 @@ def m004_wall_clock(db: Database) -> None:
     db.executescript("CREATE TABLE wall_clock (only INTEGER PRIMARY KEY CHECK (only = 1), seen REAL NOT NULL);")
 
 
+def m005_receipt_of_nonces(db: Database) -> None:
+    """When a nonce came, by the bridge's clock and moved with it (`ages`); `created` stays as it was signed."""
+    db.execute("ALTER TABLE nonces ADD COLUMN received REAL NOT NULL DEFAULT 0")
+    db.execute("UPDATE nonces SET received = created")
+
+
 # Called, not decorated: sqlite-utils is untyped here, and an untyped decorator would untype the function.
-_ALL = (m001_bridge, m002_groups, m003_segments, m004_wall_clock)
+_ALL = (m001_bridge, m002_groups, m003_segments, m004_wall_clock, m005_receipt_of_nonces)
 for _migration in _ALL:
     SCHEMA()(_migration)
 

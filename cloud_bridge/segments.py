@@ -37,34 +37,35 @@ class SegmentStore:
         """Take what is new, and give what the caller lacks. A repetition changes nothing.
 
         Raises NotAllowed where the caller is no member, Conflict "sync_too_many_origins", and Unavailable "sync_quota":
-        then nothing was taken, but what is `gone` is.
+        then nothing was taken, but what is `gone` is; only of subjects that were never here the bridge may note no
+        more, where those noted would fill the quota.
         """
         if brought.gone:
             # Before anything else: it must hold also where the rest cannot be taken.
             with self._database.transaction() as db:
                 self._groups.seen(db, caller, brought)
-                self._charge(db, brought.group, _forget(db, brought.group, brought.gone), 2 * self._quota_bytes)
+                size, is_noted = _forget(db, brought.group, brought.gone, self._quota_bytes // ROW_BYTES)
+                _charge(db, brought.group, size)
             self._database.erase_traces()
+            if not is_noted:
+                raise _full()
         with self._database.transaction() as db:
             box = self._groups.seen(db, caller, brought)
             have = _have(db, brought.group)
             taken = _take(db, brought.group, brought.segments, have) + _take_keys(db, brought.group, brought.keys)
-            self._charge(db, brought.group, taken, self._quota_bytes)
+            if _charge(db, brought.group, taken) > self._quota_bytes and taken > 0:
+                raise _full()
             most = min(brought.max_bytes, MAX_ANSWER_BYTES)
             segments, keys, more = _lacking(db, brought.group, brought.have, have, most)
             return Exchanged(have, segments, keys, members(db, brought.group), more, box)
 
-    def _charge(self, db: Database, group: str, size: int, quota_bytes: int) -> None:
-        if size == 0:
-            return
+
+def _charge(db: Database, group: str, size: int) -> int:
+    """Count so many bytes more, or fewer, for the group. Returns what it takes now."""
+    if size != 0:
         db.execute("UPDATE sync_groups SET bytes = bytes + ? WHERE name = ?", (size, group))
-        ((used,),) = db.execute("SELECT bytes FROM sync_groups WHERE name = ?", (group,)).fetchall()
-        if size > 0 and used > quota_bytes:
-            raise Unavailable(
-                "The bridge keeps no more for this group: its quota is used up.",
-                code="sync_quota",
-                hint="Whoever runs the bridge can raise max_mb_per_group in the [sync] section of its config.toml.",
-            )
+    ((used,),) = db.execute("SELECT bytes FROM sync_groups WHERE name = ?", (group,)).fetchall()
+    return int(used)
 
 
 def _have(db: Database, group: str) -> dict[str, int]:
@@ -117,9 +118,14 @@ def _take_keys(db: Database, group: str, keys: Iterable[KeyObject]) -> int:
     return size
 
 
-def _forget(db: Database, group: str, subjects: Iterable[str]) -> int:
-    """Delete the subjects' key objects, and take none of them again. Returns how much more the group takes."""
-    size = 0
+def _forget(db: Database, group: str, subjects: Iterable[str], most: int) -> tuple[int, bool]:
+    """Delete the subjects' key objects, and take none of them again.
+
+    Beyond `most` subjects only those are noted whose keys made room. Returns how much more the group takes, and
+    whether all are noted.
+    """
+    size, is_noted = 0, True
+    (noted,) = db.execute("SELECT count(*) FROM sync_gone WHERE grp = ?", (group,)).fetchone()
     for subject in subjects:
         of_subject = (group, subject)
         (freed,) = db.execute(
@@ -127,9 +133,16 @@ def _forget(db: Database, group: str, subjects: Iterable[str]) -> int:
             (ROW_BYTES, *of_subject),
         ).fetchone()
         db.execute("DELETE FROM sync_keys WHERE grp = ? AND subject = ?", of_subject)
-        added = db.execute("INSERT OR IGNORE INTO sync_gone VALUES (?, ?)", of_subject).rowcount
-        size += ROW_BYTES * added - freed
-    return size
+        size -= freed
+        if db.execute("SELECT 1 FROM sync_gone WHERE grp = ? AND subject = ?", of_subject).fetchone():
+            continue
+        if noted >= most and not freed:
+            is_noted = False
+            continue
+        db.execute("INSERT INTO sync_gone VALUES (?, ?)", of_subject)
+        noted += 1
+        size += ROW_BYTES
+    return size, is_noted
 
 
 def _lacking(
@@ -177,3 +190,11 @@ def _keys(db: Database, group: str, names: Iterable[str]) -> list[KeyObject]:
     sql = "SELECT name, subject, epoch, sealed FROM sync_keys WHERE grp = ? AND name = ?"
     found = (db.execute(sql, (group, name)).fetchone() for name in names)
     return [KeyObject(name, subject, epoch, bytes(sealed)) for name, subject, epoch, sealed in filter(None, found)]
+
+
+def _full() -> Unavailable:
+    return Unavailable(
+        "The bridge keeps no more for this group: its quota is used up.",
+        code="sync_quota",
+        hint="Whoever runs the bridge can raise max_mb_per_group in the [sync] section of its config.toml.",
+    )

@@ -115,6 +115,7 @@ class Escalator:
         return turn.masked
 
     async def _masked(self, turn: Turn, conversation: Conversation) -> MaskResult:
+        event_id = turn.request_id or None
         return await mask(
             conversation,
             detector=self._detector,
@@ -123,6 +124,7 @@ class Escalator:
             note=True,
             check=self._rules.second_check,
             timeout_s=self._rules.timeout_s,
+            began=await anyio.to_thread.run_sync(self._state.began, turn.session_id, event_id),
         )
 
     async def _kept_here(self, turn: Turn) -> Sequence[Note]:
@@ -365,5 +367,8 @@ class _Unkept:
     def load(self, session_id: str) -> Sequence[StoredMapping]:
         return self._state.load(session_id)
 
-    def add(self, session_id: str, entries: Iterable[MappingEntry]) -> None:
+    def began(self, session_id: str) -> str | None:
+        return self._state.began(session_id)
+
+    def add(self, session_id: str, entries: Iterable[MappingEntry], began: str | None) -> None:
         """Forget them."""

@@ -28,6 +28,8 @@ NOT_IN = "sync_not_member"
 """What a bridge says to a device that it does not count among the group, or of a group that it does not know."""
 
 _REFUSED = "sync_invitation_"
+_CHANGED = {"sync_epoch_taken", "sync_members_changed"}
+"""What a bridge says where another device was removed, or joined, since it told who is in the group."""
 
 
 class SyncBridge(Protocol):
@@ -182,15 +184,16 @@ class Group:
                     hint="'edge-agent sync devices' lists those that are.",
                 )
             rotated, boxes = group.without(origin, answer.members)
+            put_out = [m.origin for m in answer.members if m.origin not in {origin, self._log.device, *boxes}]
             try:
                 # With a box for this device, too: where it ends before it has kept the new keys, they come back.
-                await self._bridge.remove(Remove(group.keys.id, origin, rotated.keys.epoch, boxes))
+                await self._bridge.remove(Remove(group.keys.id, origin, rotated.keys.epoch, boxes, tuple(put_out)))
             except Conflict as conflict:
-                if conflict.code != "sync_epoch_taken" or attempt + 1 == _TRIES:
+                if conflict.code not in _CHANGED or attempt + 1 == _TRIES:
                     raise
-                continue  # another device was removed in between, and its keys are with the next answer
+                continue  # who is there, and newer keys, are with the next answer
             memberships.save(self._log, rotated)
-            return [m.origin for m in answer.members if m.origin not in {origin, self._log.device, *boxes}]
+            return put_out
         raise AssertionError("the last attempt returns or raises")
 
     async def leave(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cloud_bridge.protocol.conversation import Conversation
+from cloud_bridge.protocol.conversation import Conversation, Part, ToolCall, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +31,14 @@ class Masked:
         conversation = self.conversation
         kept = conversation.messages[len(conversation.messages) - count :]
         return replace(self, conversation=Conversation(kept))
+
+    def with_call_ids(self, ids: Iterator[str]) -> Masked:
+        """With these ids of calls and of their results, in reading order: names that tell nothing."""
+
+        def named(part: Part) -> Part:
+            if isinstance(part, ToolCall):
+                return replace(part, id=next(ids))
+            return replace(part, call_id=next(ids)) if isinstance(part, ToolResult) else part
+
+        messages = (replace(each, parts=tuple(map(named, each.parts))) for each in self.conversation.messages)
+        return replace(self, conversation=replace(self.conversation, messages=tuple(messages)))

@@ -109,8 +109,8 @@ class Exchange:
 class Exchanged:
     """What the bridge has after taking what came, and the next segments that the caller lacks, in order of arrival.
 
-    `keys`: those that the segments name and that still exist. `more`: the caller lacks more than came. `box`: a newer
-    group key for the caller, until it has used it.
+    `keys`: those that the segments name and that still exist. `more`: the caller lacks more than came. `box`: what the
+    newest removal told the caller of, whether it has heard of it before or not.
     """
 
     have: Mapping[str, int]
@@ -164,13 +164,15 @@ class Joined:
 class Remove:
     """`member` (an origin) may not call any more. `boxes`: the group keys up to the new `epoch`, by origin.
 
-    Whoever gets none is put out, too, but for the caller.
+    `put_out`: origins that get none, and may not call any more either. Every member is in one of these, but for the
+    caller: so nobody is put out whom the caller does not know of.
     """
 
     group: str
     member: str
     epoch: int
     boxes: Mapping[str, bytes]
+    put_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

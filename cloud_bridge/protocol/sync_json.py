@@ -198,6 +198,7 @@ def _remove(fields: Fields) -> Remove:
         _matching(fields, "member", ORIGIN),
         _integer(fields, "epoch", 1),
         {origin: _sealed(boxes, origin, MAX_NOTE_BYTES) for origin in _origins(fields, "boxes", MAX_MEMBERS)},
+        _matching_all(fields, "put_out", ORIGIN, MAX_MEMBERS),
     )
 
 

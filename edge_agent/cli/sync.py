@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from cloud_bridge.protocol.problems import Conflict, InvalidRequest, Problem
+from cloud_bridge.protocol.problems import Conflict, InvalidRequest, Problem, Unavailable
 from edge_agent.cli.output import JsonFlag, print_json, print_table
 from edge_agent.composition import open_state
 from edge_agent.group import Group, Listing, leave_here
@@ -132,6 +132,7 @@ def remove(
 @app.command()
 def leave(
     here_only: Annotated[bool, typer.Option("--here-only", help="Do not tell the bridge, which may be gone.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Also where the others have not heard everything.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Take this device out of its group. What it has of the others' sessions stays here."""
@@ -140,15 +141,35 @@ def leave(
             leave_here(state.log)
     else:
         try:
+            if not yes:
+                _require_all_told()
             _at_bridge(lambda group: group.leave())
         except Problem as problem:
-            if problem.code in {"cloud_unreachable", "sync_needs_bridge"}:
+            if problem.code not in {"sync_no_group", "sync_untold"}:
                 problem.hint += " To leave without the bridge: 'edge-agent sync leave --here-only'."
             raise
     if json:
         print_json({"left": True})
     else:
         sys.stdout.write("This device is in no group any more.\n")
+
+
+def _require_all_told() -> None:
+    """Raise Conflict where something was said, or forgotten, that the bridge has not heard of."""
+    try:
+        told = _at_bridge(Group.listing).told
+    except Unavailable:
+        raise
+    except Problem:
+        return  # leaving says what is wrong
+    with open_state(current_home()) as state:
+        waiting = untold(state.log, told)
+    if waiting:
+        raise Conflict(
+            f"The other devices have not heard {waiting} of the things said or forgotten here.",
+            code="sync_untold",
+            hint="Let the daemon run until 'edge-agent sync status' shows nothing waiting, or say --yes.",
+        )
 
 
 def _at_bridge(work: Callable[[Group], Awaitable[T]]) -> T:

@@ -92,18 +92,21 @@ async def mask(
     note: bool = False,
     check: SecondCheck | None = None,
     timeout_s: float = TIMEOUT_S,
+    began: str | None = None,
 ) -> MaskResult:
     """`conversation` with every value found in it replaced by its placeholder in the session.
 
     The placeholders are kept before this returns. `note` appends INSTRUCTION to the system message where
-    anything was masked. Raises Problem where detection or the vault fails or takes longer than `timeout_s`, and
-    where `check` finds a value in what is masked; nothing is masked by halves.
+    anything was masked. Raises Problem where detection or the vault fails or takes longer than `timeout_s`, where
+    `check` finds a value in what is masked, and where the session was forgotten since `began` (the vault's; None:
+    since now) and values would come back to it; nothing is masked by halves.
     """
     check = check or SecondCheck()
     async with _in_time(timeout_s) as stop:
+        began = began or await vault.began(session_id)
         await anyio.to_thread.run_sync(refuse_values_in_names, conversation, check, abandon_on_cancel=True)
         findings = await anyio.to_thread.run_sync(_find, conversation, detector, stop, abandon_on_cancel=True)
-        async with vault.changing(session_id) as mapping:
+        async with vault.changing(session_id, began) as mapping:
             # This mapping is nobody else's, and is not kept when time is up: the thread may be left with it.
             result = await anyio.to_thread.run_sync(
                 _masked_with_all_known, conversation, findings, mapping, stop, abandon_on_cancel=True
@@ -121,8 +124,9 @@ async def anonymize_text(
     Raises Problem as `mask` does.
     """
     async with _in_time(timeout_s) as stop:
+        began = await vault.began(session_id)
         spans = await anyio.to_thread.run_sync(detector.detect, text, stop, abandon_on_cancel=True)
-        async with vault.changing(session_id) as mapping:
+        async with vault.changing(session_id, began) as mapping:
             masked, settled, found = await anyio.to_thread.run_sync(
                 _anonymized, text, spans, mapping, abandon_on_cancel=True
             )

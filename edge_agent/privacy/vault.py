@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -36,11 +36,14 @@ class Kept(Protocol):
 class MappingStore(Protocol):
     """Where mappings are kept. Blocking and thread-safe; `add` returns when the entries survive a crash."""
 
+    def began(self, session_id: str, /) -> str | None:
+        """What `add` is to be given of work that begins now; None where there is nothing yet that can be forgotten."""
+
     def load(self, session_id: str) -> Sequence[Kept]:
         """All entries of a session, in the order in which they were added."""
 
-    def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
-        """Append entries to a session."""
+    def add(self, session_id: str, entries: Sequence[MappingEntry], began: str | None, /) -> None:
+        """Append entries to a session. Raises Problem where it was forgotten since `began`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,15 @@ class Vault:
 
     async def session(self, session_id: str) -> SessionMapping:
         """The mapping as it is kept now, to read. Raises Problem where the store fails."""
-        try:
+        with _readable():
             kept = await anyio.to_thread.run_sync(self._store.load, session_id)
             entries = (MappingEntry(entry.placeholder, entry.type, entry.value) for entry in kept)
             return SessionMapping(entries, Surrogates(self.style.seed(session_id), self.style.surrogates))
-        except Problem:
-            raise
-        except Exception as error:
-            raise privacy_failed("The session's mapping cannot be read.") from error
+
+    async def began(self, session_id: str) -> str | None:
+        """To be asked before a text is looked through whose values `changing` is to keep. Raises as `session`."""
+        with _readable():
+            return await anyio.to_thread.run_sync(self._store.began, session_id)
 
     @asynccontextmanager
     async def held(self, session_ids: Iterable[str]) -> AsyncIterator[None]:
@@ -87,22 +91,33 @@ class Vault:
             yield
 
     @asynccontextmanager
-    async def changing(self, session_id: str) -> AsyncIterator[SessionMapping]:
+    async def changing(self, session_id: str, began: str | None) -> AsyncIterator[SessionMapping]:
         """The mapping, to add to. One at a time per session; what was added is kept when the block ends well.
 
-        Raises Problem where the store fails; then nothing made from the mapping may be used.
+        Raises Problem where the store fails, or the session was forgotten since `began`; then nothing made from the
+        mapping may be used.
         """
         lock = self._locks.setdefault(session_id, asyncio.Lock())
         async with lock:
             mapping = await self.session(session_id)
             yield mapping
             if mapping.new_entries:
-                await self._keep(session_id, mapping)
+                await self._keep(session_id, mapping, began)
 
-    async def _keep(self, session_id: str, mapping: SessionMapping) -> None:
+    async def _keep(self, session_id: str, mapping: SessionMapping, began: str | None) -> None:
         try:
-            await anyio.to_thread.run_sync(self._store.add, session_id, mapping.new_entries)
+            await anyio.to_thread.run_sync(self._store.add, session_id, mapping.new_entries, began)
         except Problem:
             raise
         except Exception as error:
             raise privacy_failed("The session's mapping cannot be written.") from error
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as error:
+        raise privacy_failed("The session's mapping cannot be read.") from error

@@ -31,15 +31,29 @@ def _deflated(body: bytes) -> bytes:
     return deflater.compress(body) + deflater.flush()
 
 
-def unpack(packed: bytes) -> bytes:
-    """The inverse of `pack`."""
+def unpack(packed: bytes, limit: int | None = None) -> bytes:
+    """The inverse of `pack`. Raises ValueError where that would be more than `limit` bytes, before it is made."""
     match packed[:1]:
         case b"\x00":
-            return packed[1:]
+            return _within(packed[1:], limit)
         case b"\x01":
-            return zlib.decompress(packed[1:])
+            return zlib.decompress(packed[1:]) if limit is None else _inflated(packed[1:], limit)
         case _:
             raise Broken("An event is in a form this version does not know.", code="schema_newer", hint="Upgrade.")
+
+
+def _inflated(deflated: bytes, limit: int) -> bytes:
+    inflater = zlib.decompressobj()
+    body = _within(inflater.decompress(deflated, limit + 1), limit)
+    if not inflater.eof:
+        raise ValueError("cut short")
+    return body
+
+
+def _within(body: bytes, limit: int | None) -> bytes:
+    if limit is not None and len(body) > limit:
+        raise ValueError("too large")
+    return body
 
 
 def to_json(document: Mapping[str, Any]) -> bytes:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from cloud_bridge.protocol.problems import Broken
+from edge_agent.state.aead import seal, unseal
 
 KEY_BYTES = 32
-_NONCE_BYTES = 12
 
 
 def _derive(key: bytes, purpose: bytes) -> bytes:
@@ -42,14 +40,13 @@ class SessionKey:
 
     def seal(self, body: bytes, bound_to: bytes) -> bytes:
         """`body` encrypted; only `open` with the same `bound_to` reads it."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, body, bound_to)
+        return seal(self._aead, body, bound_to)
 
     def open(self, sealed: bytes, bound_to: bytes) -> bytes:
         """The inverse of `seal`. Raises Broken where either argument was altered."""
         try:
-            return self._aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound_to)
-        except (InvalidTag, ValueError) as error:
+            return unseal(self._aead, sealed, bound_to)
+        except ValueError as error:
             raise Broken(
                 "An entry of the state database was altered.",
                 code="state_damaged",
@@ -86,13 +83,12 @@ class KeyRing:
         return new._wrapped(self._unwrapped(wrapped, key_id, session_id), key_id, session_id)
 
     def _wrapped(self, key: bytes, key_id: str, session_id: str) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._wrap.encrypt(nonce, key, _owner(key_id, session_id))
+        return seal(self._wrap, key, _owner(key_id, session_id))
 
     def _unwrapped(self, wrapped: bytes, key_id: str, session_id: str) -> bytes:
         try:
-            return self._wrap.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _owner(key_id, session_id))
-        except (InvalidTag, ValueError) as error:
+            return unseal(self._wrap, wrapped, _owner(key_id, session_id))
+        except ValueError as error:
             raise Broken(
                 "A session's key cannot be unwrapped.",
                 code="state_damaged",

@@ -30,6 +30,14 @@ _ROOM_MS = 1 << 40
 DOCUMENTS = "document/"
 """What the ids of sessions begin with that hold a document each, and no conversation."""
 
+SYNC = "sync/"
+"""What the id begins with that the ledger has for what goes to the group's devices."""
+
+_OWN_ROOMS = {
+    DOCUMENTS: frozenset({"document.added", "document.text", "session.forgotten"}),
+    SYNC: frozenset({"ledger.departed"}),
+}
+
 
 class Log:
     """The open database. Thread-safe; several processes may have the same file open."""
@@ -337,14 +345,18 @@ class Transaction(Reader):
 
     def require_key_of(self, event: Event) -> SessionKey:
         """The key that `event` was sealed with. Raises Conflict where its session was forgotten since."""
-        found = self.key_row(event.session_id)
-        if found is None or found[0] != event.key_id:
+        return self.require_key(event.session_id, event.key_id)
+
+    def require_key(self, session_id: str, key_id: str | None) -> SessionKey:
+        """The session's key, where it is still the one of that id. Raises Conflict where it was forgotten since."""
+        found = self.key_row(session_id)
+        if found is None or found[0] != key_id:
             raise Conflict(
                 "The session was forgotten while this was under way.",
                 code="session_forgotten",
                 hint="Nothing more is recorded for it; begin a new session.",
             )
-        return self.log.unwrapped(found[0], event.session_id, found[1])
+        return self.log.unwrapped(found[0], session_id, found[1])
 
 
 def _require_session_id(session_id: str) -> None:
@@ -358,11 +370,12 @@ def _require_session_id(session_id: str) -> None:
 
 
 def _require_own_room(kind: str, session_id: str) -> None:
-    """A client's session may not be taken for a document, nor be forgotten with one."""
-    if session_id.startswith(DOCUMENTS) and kind not in {"document.added", "document.text", "session.forgotten"}:
-        raise InvalidRequest(
-            f"A session's id may not begin with {DOCUMENTS!r}.",
-            code="bad_session_id",
-            hint="Choose another; those are this device's own, for documents.",
-            param="edge.session_id",
-        )
+    """A client's session may not be taken for one of the device's own, nor be forgotten with one."""
+    for prefix, kinds in _OWN_ROOMS.items():
+        if session_id.startswith(prefix) and kind not in kinds:
+            raise InvalidRequest(
+                f"A session's id may not begin with {prefix!r}.",
+                code="bad_session_id",
+                hint="Choose another; those are this device's own.",
+                param="edge.session_id",
+            )

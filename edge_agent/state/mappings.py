@@ -37,9 +37,25 @@ def load(log: Log, session_id: str) -> list[StoredMapping]:
     return [StoredMapping(*entry) for body in stored if body is not None for entry in bodies.from_json(body)["entries"]]
 
 
-def add(log: Log, session_id: str, entries: Iterable[MappingEntry]) -> None:
-    """Keep more entries, durably."""
+def began(log: Log, session_id: str, event_id: str | None = None) -> str | None:
+    """The id of the session's key, or of the key that one of its events was sealed with; None where there is none."""
+    with log.reading() as tx:
+        if event_id is not None:
+            event = tx.event(event_id)
+            return None if event is None else event.key_id
+        row = tx.key_row(session_id)
+        return None if row is None else row[0]
+
+
+def add(log: Log, session_id: str, entries: Iterable[MappingEntry], began: str | None = None) -> None:
+    """Keep more entries, durably.
+
+    `began`: of the function of that name, when the work on the values began. Raises Conflict `session_forgotten` where
+    the session was forgotten since, though it may have begun anew: then they stay forgotten.
+    """
     rows = [[entry.placeholder, entry.type, entry.value] for entry in entries]
     if rows:
         with log.transaction() as tx:
+            if began is not None:
+                tx.require_key(session_id, began)
             tx.append("mapping.added", session_id, bodies.to_json({"entries": rows}))

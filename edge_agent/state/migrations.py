@@ -211,6 +211,9 @@ def m007_sync(db: Database) -> None:
             epoch TEXT NOT NULL         -- the id of the session.forgotten event
         ) WITHOUT ROWID;
         CREATE INDEX events_forgotten ON events (session_id, id) WHERE kind = 'session.forgotten';
+        -- Events that say when a session began and was last changed: they come in any order.
+        ALTER TABLE sessions ADD COLUMN oldest TEXT NOT NULL DEFAULT '';
+        ALTER TABLE sessions ADD COLUMN newest TEXT NOT NULL DEFAULT '';
         """
     )
 

@@ -39,10 +39,7 @@ def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
     if is_dead and event.kind.partition(".")[0] in _SAID:
         return
     if event.kind in _BEGINS_SESSION and not is_dead:
-        db.execute(
-            "INSERT OR IGNORE INTO sessions (id, started_ms, updated_ms) VALUES (?, ?, ?)",
-            (event.session_id, event.at_ms, event.at_ms),
-        )
+        _begin(db, event)
     room, _, verb = event.kind.partition(".")
     match room:
         case "request":
@@ -61,7 +58,20 @@ def apply(db: sqlite3.Connection, event: Event, sealed: bytes | None) -> None:
             pass
     if is_dead and room == "job":
         _drop(db, "id IN (?, ?)", (event.id, event.parent))
-    db.execute("UPDATE sessions SET updated_ms = ? WHERE id = ?", (event.at_ms, event.session_id))
+    if room in _SAID:
+        db.execute(
+            "UPDATE sessions SET updated_ms = ?, newest = ? WHERE id = ? AND newest < ?",
+            (event.at_ms, event.id, event.session_id, event.id),
+        )
+
+
+def _begin(db: sqlite3.Connection, event: Event) -> None:
+    """The session is there. Another device's older event may come after a newer one."""
+    db.execute(
+        "INSERT INTO sessions (id, started_ms, updated_ms, oldest) VALUES (?1, ?2, ?2, ?3) ON CONFLICT (id) DO UPDATE"
+        " SET started_ms = excluded.started_ms, oldest = excluded.oldest WHERE excluded.oldest < oldest",
+        (event.session_id, event.at_ms, event.id),
+    )
 
 
 def _request(db: sqlite3.Connection, event: Event, verb: str) -> None:

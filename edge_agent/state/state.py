@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from cloud_bridge.protocol.envelope import Departure, Escalation
@@ -100,9 +99,7 @@ class State:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # The log
@@ -393,6 +390,10 @@ class State:
         """A session's placeholders and values, in the order in which they were added."""
         return mappings.load(self._log, session_id)
 
-    def add(self, session_id: str, entries: Iterable[MappingEntry]) -> None:
-        """Keep more of them, durably, before anything may leave."""
-        mappings.add(self._log, session_id, entries)
+    def began(self, session_id: str, event_id: str | None = None) -> str | None:
+        """What work on the session, or on that event of it, begins under, for `add`; another after each forgetting."""
+        return mappings.began(self._log, session_id, event_id)
+
+    def add(self, session_id: str, entries: Iterable[MappingEntry], began: str | None = None) -> None:
+        """Keep more of them, durably. Raises Conflict `session_forgotten` where it was forgotten since `began`."""
+        mappings.add(self._log, session_id, entries, began)

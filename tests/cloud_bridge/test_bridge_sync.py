@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -296,25 +296,55 @@ async def test_a_removed_member_is_refused_and_the_others_are_told_of_new_keys(b
     await refusal(desk.exchange(bringing(C)), NotAllowed, "sync_not_member")
     await refusal(desk.join(Join(GROUP, "token-desk", C, BOX_KEY)), NotAllowed, "sync_invitation_unknown")
     await refusal(desk.join(Join(GROUP, "old", C, BOX_KEY)), NotAllowed, "sync_invitation_unknown")
-    # Told until it uses them.
-    assert (await phone.exchange(bringing(B, {}, segment(B, 0, 1)))).box == Box(1, b"new keys")
-    assert (await phone.exchange(bringing(B))).box == Box(1, b"new keys")
-    assert (await phone.exchange(bringing(B, {}, segment(A, 0, 1, epoch=1)))).box == Box(1, b"new keys")
-    assert (await phone.exchange(bringing(B, {}, segment(B, 1, 2, epoch=1)))).box is None
-    assert (await phone.exchange(bringing(B))).box is None
+    # Told although it uses them: its home may be put back from a backup that has them not.
+    for brought in ((), (segment(B, 0, 1),), (segment(B, 1, 2, epoch=1),), (segment(B, 2, 3),), ()):
+        assert (await phone.exchange(bringing(B, {}, *brought))).box == Box(1, b"new keys")
     await refusal(phone.remove(Remove(GROUP, A, 1, {})), Conflict, "sync_epoch_taken")
     await refusal(phone.remove(Remove(GROUP, C, 2, {})), NotFound, "sync_no_member")
     await refusal(phone.remove(Remove(GROUP, B, 2, {})), InvalidRequest, "sync_remove_self")
+
+
+async def test_new_keys_take_the_place_of_those_that_waited(bridge: RunningBridge):
+    laptop = await bridge.found()
+    phone = await bridge.join("phone", laptop)
+    await bridge.join("desk", laptop)
+    await laptop.remove(Remove(GROUP, C, 1, {A: b"own", B: b"new keys"}))
+    await bridge.join("desk", laptop, token="again")
+    await phone.remove(Remove(GROUP, C, 2, {A: b"newer keys"}))
+    assert (await laptop.exchange(bringing(A))).box == Box(2, b"newer keys")
+    assert (await phone.exchange(bringing(B))).box is None
 
 
 async def test_whoever_gets_no_new_keys_is_out_too(bridge: RunningBridge):
     laptop = await bridge.found()
     phone = await bridge.join("phone", laptop)
     await bridge.join("desk", laptop)
-    assert [member.origin for member in await laptop.remove(Remove(GROUP, C, 1, {}))] == [A]
+    assert [member.origin for member in await laptop.remove(Remove(GROUP, C, 1, {}, (B,)))] == [A]
     await refusal(phone.exchange(bringing(B)), NotAllowed, "sync_not_member")
     phone = await bridge.join("phone", laptop, token="again")
     assert (await phone.exchange(bringing(B))).box is None
+
+
+async def test_nobody_is_put_out_unmentioned(bridge: RunningBridge):
+    laptop = await bridge.found()
+    await bridge.join("desk", laptop)
+    phone = await bridge.join("phone", laptop)  # after the laptop asked who is there
+    await refusal(laptop.remove(Remove(GROUP, C, 1, {A: b"own"})), Conflict, "sync_members_changed")
+    assert [member.origin for member in (await phone.exchange(bringing(B))).members] == [A, B, C]
+    assert [member.origin for member in await laptop.remove(Remove(GROUP, C, 1, {B: b"new keys"}))] == [A, B]
+
+
+async def test_new_keys_wait_for_a_device_that_says_again_who_it_is(bridge: RunningBridge):
+    laptop = await bridge.found()
+    phone = await bridge.join("phone", laptop)
+    await bridge.join("desk", laptop)
+    await phone.remove(Remove(GROUP, C, 1, {A: b"new keys", B: b"own"}))
+    await bridge.found()
+    assert (await laptop.exchange(bringing(A))).box == Box(1, b"new keys")
+    # Under another box key it could not open them; its invitation brings them.
+    await phone.invite(Invite(GROUP, hash_token("t"), b"keys", bridge.service.now() + 60))
+    await laptop.join(Join(GROUP, "t", A, BOX_KEY[::-1], b"card"))
+    assert (await laptop.exchange(bringing(A))).box is None
 
 
 async def test_what_is_gone_is_deleted_for_ever(bridge: RunningBridge, tmp_path: Path):
@@ -374,6 +404,42 @@ async def test_a_full_group_still_hears_and_forgets(make_bridge: MakeBridge):
     answer = await laptop.exchange(bringing(A))
     assert (spans(answer), answer.keys) == ([(A, 0, 1)], ())
     assert (await laptop.exchange(bringing(A, {}, segment(A, 1, 2, 100_000)))).have == {A: 2}
+
+
+@contextmanager
+def stored(folder: Path, quota_bytes: int) -> Iterator[tuple[SegmentStore, BridgeDatabase]]:
+    with closing(BridgeDatabase(folder / "bridge.db")) as database:
+        groups = Groups(database)
+        groups.found("laptop", Found(GROUP, A, BOX_KEY, b"card"))
+        yield SegmentStore(database, groups, quota_bytes=quota_bytes), database
+
+
+def test_what_is_gone_is_deleted_under_a_quota_that_was_lowered(tmp_path: Path):
+    key = KeyObject("k1", SUBJECT, 0, b"sealed-key")
+    with stored(tmp_path, 10**6) as (store, _):
+        store.exchange("laptop", bringing(A, {}, segment(A, 0, 1, 900_000), keys=(key,)))
+    with stored(tmp_path, 400_000) as (store, database):
+        store.exchange("laptop", bringing(A, gone=(SUBJECT, "x" * 43)))
+        assert database.rows("SELECT * FROM sync_keys") == []
+        assert len(database.rows("SELECT * FROM sync_gone")) == 2
+
+
+def test_what_was_never_here_is_noted_as_gone_while_there_is_room(tmp_path: Path):
+    key = KeyObject("k1", SUBJECT, 0, b"sealed-key")
+    unknown = tuple(f"{number:043}" for number in range(5))
+    with stored(tmp_path, 4 * ROW_BYTES) as (store, database):
+        store.exchange("laptop", bringing(A, {}, keys=(key,)))
+        store.exchange("laptop", bringing(A, gone=unknown[:4]))
+        for gone in (unknown, (*unknown, SUBJECT), (unknown[4],)):
+            with pytest.raises(Unavailable) as full:
+                store.exchange("laptop", bringing(A, gone=gone))
+            assert full.value.code == "sync_quota"
+        # All the same nothing is left of what was here, nor comes again.
+        assert database.rows("SELECT * FROM sync_keys") == []
+        assert {row["subject"] for row in database.rows("SELECT * FROM sync_gone")} == {*unknown[:4], SUBJECT}
+        assert database.row("SELECT bytes FROM sync_groups")["bytes"] == 5 * ROW_BYTES
+        store.exchange("laptop", bringing(A, {}, keys=(key,), gone=unknown[:4]))
+        assert database.rows("SELECT * FROM sync_keys") == []
 
 
 async def test_a_bridge_may_share_nothing(make_bridge: MakeBridge):

@@ -182,8 +182,8 @@ class Home(Device):
     def _open(self) -> None:
         super()._open()
         detector: Any = Names()
-        self.detector = self.worker._sharing._detector = detector
-        self.vault = self.worker._vault
+        self.detector = self.worker._parts.sharing._detector = detector
+        self.vault = self.worker._parts.vault
         http = httpx.AsyncClient(transport=self.wire)
         self.client = SyncClient(URL, self.key, http)
         self.remote = RemoteBridge(URL, self.key, http, clock=lambda: 10.0 * next(self._ticks))

@@ -17,18 +17,20 @@ from cloud_bridge.protocol.conversation import Conversation, Message, Text
 from cloud_bridge.protocol.envelope import Escalation
 from cloud_bridge.protocol.events import Event, OtherChoice, ReasoningDelta, Served, TextDelta
 from cloud_bridge.protocol.masked import Masked
-from cloud_bridge.protocol.problems import Unavailable
+from cloud_bridge.protocol.problems import Conflict, Unavailable
 from cloud_bridge.protocol.trace import Traceparent
 from edge_agent.answer_cache import AnswerCache, CacheRules
 from edge_agent.escalate import LONGEST_WAIT_S, Escalator, wait_s
 from edge_agent.feed import Feed
 from edge_agent.http.requests import until_gone
 from edge_agent.privacy.detect import Detector
+from edge_agent.privacy.mask import anonymize_text
 from edge_agent.privacy.vault import Vault
 from edge_agent.record import Recorder
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from edge_agent.turn import Request, Turn
+from tests.state import two_devices
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +145,39 @@ async def test_leaving_a_delivery_closes_the_call_at_once():
     assert await anext(delivery) == SERVED
     await delivery.aclose()
     assert closed == [True]
+
+
+async def test_a_request_that_is_forgotten_before_it_is_masked_leaves_no_value_behind(tmp_path: Path):
+    asked = Request(Conversation((Message("user", (Text("Is Ada Lovelace in?"),)),)))
+    with State.open(tmp_path / "state.db", HomeKey(tmp_path).open()) as state:
+        escalator = Escalator(
+            detector=two_devices.Detector(),  # type: ignore[arg-type]
+            vault=Vault(state),
+            bridge=SimpleNamespace(),  # type: ignore[arg-type]
+            state=state,
+            cache=AnswerCache(state, CacheRules(exact=False)),
+        )
+        stays, goes = [await Recorder(state, Feed()).accept(asked) for _ in range(2)]
+        state.forget(goes.session_id)
+        await escalator.mask(stays)
+        with pytest.raises(Conflict) as caught:
+            await escalator.mask(goes)
+        assert caught.value.code == "session_forgotten"
+        assert [entry.value for entry in state.load(stays.session_id)] == ["Ada Lovelace"]
+        assert state.load(goes.session_id) == []
+
+
+async def test_a_mapping_that_is_forgotten_meanwhile_does_not_come_back(tmp_path: Path):
+    class Forgetful(two_devices.Detector):
+        def detect(self, text: str, stop: threading.Event | None = None) -> list[Any]:
+            if state.load("m"):
+                state.forget("m")
+            return super().detect(text, stop)
+
+    detector: Any = Forgetful()
+    with State.open(tmp_path / "state.db", HomeKey(tmp_path).open()) as state:
+        await anonymize_text("Is Ada Lovelace in?", detector, Vault(state), "m")
+        with pytest.raises(Conflict) as caught:
+            await anonymize_text("Is Alan Turing in?", detector, Vault(state), "m")
+        assert caught.value.code == "session_forgotten"
+        assert state.load("m") == []

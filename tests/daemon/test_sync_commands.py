@@ -26,6 +26,7 @@ from edge_agent.home import device_key_path
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from edge_agent.state.sync import membership as memberships
+from edge_agent.state.sync.invitation import Invitation
 from edge_agent.state.sync.membership import Membership
 from tests.daemon.bridge_process import BridgeProcess, bridge_process
 from tests.daemon.wiretap import Wiretap, wiretap
@@ -227,7 +228,7 @@ def test_what_was_cut_off_is_finished_by_the_same_command(homes: list[Home], tap
     assert mine.keys.to_bytes() == theirs.keys.to_bytes()
     assert mine.keys.epoch == 1
     tap.lie, tap.swallow = None, 1
-    assert b.refused("leave").code == "cloud_unreachable"
+    assert b.refused("leave", "--yes").code == "cloud_unreachable"
     assert b.sync("leave") == {"left": True}
 
 
@@ -255,6 +256,27 @@ def test_of_two_removals_at_once_one_is_first(homes: list[Home], tap: Wiretap) -
     assert first.keys.epoch == 1
 
 
+def test_a_device_that_joins_meanwhile_is_not_put_out(homes: list[Home], tap: Wiretap) -> None:
+    a, b, c = homes
+    in_one_group(a, b)
+    invitation = Invitation.from_text(a.sync("invite")["invitation"])
+    removed = b.device
+
+    async def join(state: State) -> None:
+        async with open_sync_client(tap.url, device_key_path(c.path)) as client:
+            await Group(state.log, client, tap.url).join(invitation)
+
+    def in_between(_: dict[str, Any]) -> None:
+        tap.lie = None
+        with State.open(c.path / "state.db", HomeKey(c.path).open()) as state:
+            asyncio.run(join(state))
+
+    tap.lie = in_between
+    assert a.sync("remove", removed) == {"removed": removed, "also_removed": []}
+    assert {each["device"] for each in c.sync("devices")["devices"]} == {a.device, c.device}
+    assert c.sync("status")["key_epoch"] == 1
+
+
 def test_a_bridge_that_puts_its_own_key_in_a_members_place_is_sealed_nothing(homes: list[Home], tap: Wiretap) -> None:
     a, b, c = homes
     in_one_group(a, b, c)
@@ -274,6 +296,7 @@ def test_a_bridge_that_puts_its_own_key_in_a_members_place_is_sealed_nothing(hom
     assert a.sync("remove", c.device)["also_removed"] == [b.device]
     removal = next(request for request in tap.requests if request["do"] == "remove")
     assert set(removal["boxes"]) == {a.device}
+    assert removal["put_out"] == [b.device]
 
 
 def test_what_the_bridge_hears_holds_no_key(homes: list[Home], tap: Wiretap) -> None:

@@ -30,7 +30,10 @@ class MemoryStore:
     def load(self, session_id: str) -> Sequence[MappingEntry]:
         return tuple(self.entries.get(session_id, ()))
 
-    def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
+    def began(self, session_id: str) -> str | None:
+        return None
+
+    def add(self, session_id: str, entries: Sequence[MappingEntry], began: str | None = None) -> None:
         self.entries.setdefault(session_id, []).extend(entries)
 
 

@@ -279,7 +279,10 @@ async def test_a_vault_that_cannot_keep_sends_nothing(detector: Detector):
         def load(self, session_id: str) -> Sequence[MappingEntry]:
             return ()
 
-        def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
+        def began(self, session_id: str) -> str | None:
+            return None
+
+        def add(self, session_id: str, entries: Sequence[MappingEntry], began: str | None) -> None:
             raise OSError("disk full")
 
     with pytest.raises(Problem) as caught:

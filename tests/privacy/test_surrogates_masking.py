@@ -118,7 +118,10 @@ async def test_a_look_ahead_shows_what_will_be_sent(detector: Detector, store):
         def load(self, session_id: str):
             return store.load(session_id)
 
-        def add(self, session_id: str, entries) -> None:
+        def began(self, session_id: str) -> None:
+            return None
+
+        def add(self, session_id: str, entries, began: str | None) -> None:
             pass
 
     seen = await mask(said(Text(LETTER)), detector=detector, vault=Vault(Unkept(), STYLE), session_id="s")

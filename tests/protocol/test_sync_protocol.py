@@ -72,7 +72,9 @@ requests = st.one_of(
     st.builds(Found, names, origins, box_keys, notes),
     st.builds(Invite, names, names.map(hash_token), notes, seconds),
     st.builds(Join, names, names, origins, box_keys, cards),
-    st.builds(Remove, names, origins, numbers.filter(bool), st.dictionaries(origins, notes, max_size=3)),
+    st.builds(
+        Remove, names, origins, numbers.filter(bool), st.dictionaries(origins, notes, max_size=3), several(origins)
+    ),
     st.builds(Leave, names),
 )
 exchanged = st.builds(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloud_bridge.protocol.envelope import Departure
-from cloud_bridge.protocol.problems import Broken, NotFound
+from cloud_bridge.protocol.problems import Broken, Conflict, NotFound
 from edge_agent.state.mappings import StoredMapping
 from edge_agent.state.state import State
 
@@ -130,6 +130,30 @@ def test_another_process_writes_under_the_new_key_after_forgetting(spoken: State
     spoken.forget("s")
     other.add("s", ENTRIES[:1])
     assert open_at().load("s") == ENTRIES[:1]
+
+
+def test_values_of_work_that_began_before_a_forgetting_are_not_added_after_it(spoken: State, talk: Any) -> None:
+    began = spoken.began("s")
+    request_id = next(event.id for event in spoken.events("s") if event.kind == "request.accepted")
+    assert began is not None
+    assert began == spoken.began("s", request_id)
+    spoken.add("s", ENTRIES[:1], began)
+
+    spoken.forget("s")
+    for _ in range(2):
+        for each in (began, spoken.began("s", request_id)):
+            with pytest.raises(Conflict) as caught:
+                spoken.add("s", ENTRIES, each)
+            assert caught.value.code == "session_forgotten"
+        assert spoken.load("s") == []
+        spoken.accept_request("s", talk("It begins anew."))
+
+
+def test_a_session_that_has_nothing_yet_can_be_added_to(spoken: State) -> None:
+    assert spoken.began("new") is None
+    assert spoken.began("new", "no event") is None
+    spoken.add("new", ENTRIES, None)
+    assert spoken.load("new") == ENTRIES
 
 
 def test_forgetting_reaches_the_copies_made_before_upgrades(spoken: State, home: Path) -> None:

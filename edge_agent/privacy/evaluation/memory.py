@@ -29,5 +29,8 @@ class _Kept:
     def load(self, session_id: str) -> Sequence[MappingEntry]:
         return tuple(self._entries.get(session_id, ()))
 
-    def add(self, session_id: str, entries: Sequence[MappingEntry]) -> None:
+    def began(self, _: str) -> None:
+        """Nothing is forgotten here."""
+
+    def add(self, session_id: str, entries: Sequence[MappingEntry], _: str | None) -> None:
         self._entries.setdefault(session_id, []).extend(entries)

@@ -20,9 +20,11 @@ from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from cloud_bridge.protocol.problems import Broken, InvalidRequest
+from cloud_bridge.protocol.problems import InvalidRequest
+from cloud_bridge.protocol.sync import hash_token
 from edge_agent.state.sync.box import open_with, seal_to
 from edge_agent.state.sync.keys import GroupKeys, derive, make_card
+from edge_agent.state.sync.segments import damaged
 from edge_agent.state.sync.welcome import Welcome
 
 PREFIX = "edge-sync-"
@@ -81,8 +83,8 @@ class Invitation:
 
     @property
     def token_hash(self) -> str:
-        """What the bridge knows it by: the hex SHA-256 of the token."""
-        return hashlib.sha256(self.token.encode()).hexdigest()
+        """What the bridge knows it by."""
+        return hash_token(self.token)
 
     def seal(self, welcome: Welcome) -> bytes:
         """The group's keys for whoever has this invitation."""
@@ -95,11 +97,7 @@ class Invitation:
         keys = welcome.keys
         is_promised = keys.id == self.group and keys.epoch == self.epoch
         if not is_promised or not hmac.compare_digest(keys.card_key(), self._card_key):
-            raise Broken(
-                "The bridge's keys are not those of the group that invites.",
-                code="sync_damaged",
-                hint="This device has joined nothing. Ask for a new invitation, and look after the bridge.",
-            )
+            raise damaged("This device has joined nothing. Ask for a new invitation, and look after the bridge.")
         return welcome
 
     def card(self, origin: str, box_key: bytes) -> bytes:

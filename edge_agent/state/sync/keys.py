@@ -15,23 +15,21 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from typing import NoReturn
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from cloud_bridge.protocol.problems import Broken, Unavailable
+from cloud_bridge.protocol.problems import Unavailable
+from edge_agent.state import aead
 from edge_agent.state.event import canonical
+from edge_agent.state.sync.segments import damaged
 
 KEY_BYTES = 32
-TAG_BYTES = 32
 _ID_BYTES = 16
-_NONCE_BYTES = 12
 _EPOCH_BYTES = 4
 
 
@@ -68,10 +66,6 @@ class GroupKeys:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a group's keys are not pickled")
 
-    def knows(self, epoch: int) -> bool:
-        """Whether what was sealed in `epoch` can be opened."""
-        return epoch in self._epochs
-
     def seal_segment(self, header: bytes, payload: bytes) -> tuple[int, bytes]:
         """The newest epoch and `payload` sealed under it; only with the same `header` it opens."""
         return self.epoch, _seal(self._key(self.epoch, "segment"), payload, header)
@@ -103,7 +97,7 @@ class GroupKeys:
     def check_card(self, card: bytes, origin: str, box_key: bytes) -> None:
         """Raise Broken `sync_damaged` but for the `card` of the newest epoch: a device removed knows the older ones."""
         if not hmac.compare_digest(card, self.card(origin, box_key)):
-            raise _damaged()
+            raise damaged()
 
     def card_key(self) -> bytes:
         """What cards of the newest epoch are made with. An invitation carries it: it goes to nobody else."""
@@ -122,7 +116,7 @@ class GroupKeys:
         """These keys and one more. Raises Broken `sync_damaged` where that epoch has another key already."""
         known = self._epochs.get(epoch, key)
         if len(key) != KEY_BYTES or epoch < 0 or not hmac.compare_digest(known, key):
-            raise _damaged()
+            raise damaged()
         return GroupKeys(self.id, self._subject_key, {**self._epochs, epoch: key})
 
     def rotated(self) -> GroupKeys:
@@ -132,7 +126,7 @@ class GroupKeys:
     def joined_with(self, other: GroupKeys) -> GroupKeys:
         """These keys and the other's. Raises Broken `sync_damaged` where they contradict each other."""
         if self.id != other.id or not hmac.compare_digest(self._subject_key, other._subject_key):
-            raise _damaged()
+            raise damaged()
         joined = self
         for epoch, key in other._epochs.items():
             joined = joined.with_epoch(epoch, key)
@@ -150,10 +144,10 @@ class GroupKeys:
             found = json.loads(document)
             epochs = {int(epoch): _key_of(key) for epoch, key in found["epochs"].items()}
             if not epochs or min(epochs) < 0 or not isinstance(found["id"], str):
-                raise _damaged()
+                raise damaged()
             return cls(found["id"], _key_of(found["subject_key"]), epochs)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged() from error
+            raise damaged() from error
 
     def _key(self, epoch: int, purpose: str) -> bytes:
         key = self._epochs.get(epoch)
@@ -177,15 +171,14 @@ def _fresh() -> bytes:
 
 
 def _seal(key: bytes, payload: bytes, bound_to: bytes) -> bytes:
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, payload, bound_to)
+    return aead.seal(AESGCM(key), payload, bound_to)
 
 
 def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
     try:
-        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound_to)
-    except (InvalidTag, ValueError) as error:
-        raise _damaged() from error
+        return aead.unseal(AESGCM(key), sealed, bound_to)
+    except ValueError as error:
+        raise damaged() from error
 
 
 def _joined(*parts: str) -> bytes:
@@ -199,13 +192,5 @@ def _text(key: bytes) -> str:
 def _key_of(text: str) -> bytes:
     key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if len(key) != KEY_BYTES:
-        raise _damaged()
+        raise damaged()
     return key
-
-
-def _damaged() -> Broken:
-    return Broken(
-        "What came from the group's devices through the bridge was altered, or is not this group's.",
-        code="sync_damaged",
-        hint="Nothing of it was used. Check the bridge; 'edge-agent sync devices' says who is in the group.",
-    )

@@ -81,7 +81,8 @@ class Membership:
     def opened(self, origin: str, epoch: int, sealed: bytes) -> Membership:
         """With what a box for this device (`origin`) tells of; the same where it knows that epoch already.
 
-        Raises Broken `sync_box_damaged` or `sync_damaged` where it was altered, or no member wrote it.
+        Raises Broken `sync_box_damaged` or `sync_damaged` where it was altered, or nobody wrote it who has the newest
+        epoch that is known here: `Welcome.from_bytes` says what that is worth against a device that was removed.
         """
         if epoch <= self.keys.epoch:
             return self

@@ -6,22 +6,17 @@ ids, which carry a hybrid logical clock, so it is the same everywhere whatever w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
-from cloud_bridge.protocol.envelope import conversation_to_json
-from cloud_bridge.protocol.masked import Masked
-from cloud_bridge.protocol.problems import Conflict
 from cloud_bridge.protocol.sync import KeyObject, Segment
 from edge_agent.state import bodies, projection, sessions
 from edge_agent.state.event import COLUMNS, Event, canonical
-from edge_agent.state.history import Message
-from edge_agent.state.log import DOCUMENTS, Log, Reader, Transaction
-from edge_agent.state.mappings import MappingEntry, StoredMapping
-from edge_agent.state.sync import marks
+from edge_agent.state.log import DOCUMENTS, Log, Reader
+from edge_agent.state.sync.exchanged import Heard, Said, Stretch, Told, heard
 from edge_agent.state.sync.keys import GroupKeys
-from edge_agent.state.sync.segments import SHARED_KINDS, SHARED_META, SharedEvent, damaged, pack, unpack
+from edge_agent.state.sync.segments import SHARED_KINDS, SHARED_META, SharedEvent, pack, unpack
+from edge_agent.state.sync.taking import ERASE, Adopt, adopt_mappings, insert, is_dead, is_early, note
 
 MAX_EVENTS = 256
 MAX_TEXT_BYTES = 512 * 1024
@@ -33,68 +28,10 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_GONE = 3000
 """Subjects told at once."""
 
-_TOLD_GONE = "told_gone"
+LEFT_OUT = "left_out"
+"""Name of the count of events that could not be opened, whose sessions nobody is known to have forgotten."""
 
-Adopt = Callable[[Sequence[StoredMapping], Sequence[StoredMapping]], Sequence[MappingEntry]]
-"""Which of the second entries can join the first in one session's mapping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An event to be told, with its body in the clear: to be masked before it goes anywhere.
-
-    `escalation`: the masked envelope that the same request was queued or sent in, where it was.
-    """
-
-    event: Event
-    document: Mapping[str, Any] | None = field(repr=False)
-    escalation: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The body of an event as the group may hear it: masked, with what some of its placeholders stand for.
-
-    `withheld`: why there is none; the others are told that there was something.
-    """
-
-    masked: Masked | None
-    mapping: Sequence[StoredMapping] = ()
-    withheld: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes before anything is sealed."""
-        return len(bodies.pack(bodies.to_json(self.to_json())))
-
-    def to_json(self) -> dict[str, Any]:
-        """What is sealed."""
-        messages = [] if self.masked is None else conversation_to_json(self.masked.conversation)["messages"]
-        mapping = [[entry.placeholder, entry.type, entry.value] for entry in self.mapping]
-        return {"messages": messages, "mapping": mapping, "withheld": self.withheld}
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The shared events of `origin` numbered from `after` + 1 up to `through`."""
-
-    origin: str
-    after: int
-    through: int
-    events: Sequence[Said]
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """An event of another device: its messages, None where it has none, and what their placeholders stand for.
-
-    `withheld`: why the other device keeps the messages to itself.
-    """
-
-    event: SharedEvent
-    messages: Sequence[Message] | None = field(repr=False)
-    mapping: Sequence[StoredMapping] = ()
-    withheld: str = ""
+_TOLD_GONE, _TOLD = "told_gone", "told"
 
 
 class Replica:
@@ -103,12 +40,25 @@ class Replica:
     def __init__(self, log: Log, adopt: Adopt) -> None:
         self._log = log
         self._adopt = adopt
-        self._to_erase: list[tuple[str, str | None]] = []
 
     def have(self) -> dict[str, int]:
         """Up to which number this device has each origin's events, its own among them."""
         with self._log.reading() as tx:
             return _have(tx)
+
+    def claims(self) -> dict[str, int]:
+        """As `have`, but of its own events those that it knows to have told.
+
+        Where the bridge has more of them, this home was restored from a backup: it gets them back.
+        """
+        with self._log.reading() as tx:
+            return _have(tx) | {self._log.device: _number(tx, _TOLD)}
+
+    def tell(self, through: int) -> None:
+        """To be called before this device's own events up to `through` are told."""
+        with self._log.transaction() as tx:
+            if through > _number(tx, _TOLD):
+                note(tx, {_TOLD: str(through)})
 
     def stretch(self, origin: str, after: int) -> Stretch | None:
         """The next bounded stretch of an origin's events beyond `after`; None where there is nothing beyond it."""
@@ -173,44 +123,66 @@ class Replica:
 
         events = unpack(payload, share_key)
         with self._log.reading() as tx:
-            have = _have(tx).get(segment.origin, 0)
-            return [_heard(event) for event in events if event.seq > have and not _is_dead(tx, event)]
+            have = _claimed(tx, segment.origin)
+            return [heard(event) for event in events if event.seq > have and not is_dead(tx, event)]
 
-    def take(self, origin: str, after: int, through: int, heard: Sequence[Heard]) -> bool:
-        """Take in an origin's events up to `through`, restored, all or none. False where they do not continue.
+    def take(
+        self, origin: str, after: int, through: int, events: Sequence[Heard], *, certain: bool = True
+    ) -> Literal["taken", "known", "early"]:
+        """Take in an origin's events up to `through`, restored, all or none.
+
+        "known": they do not continue what is here. "early": one of them continues what has not come yet, or has no key
+        at the bridge though nobody is known to have forgotten its session; where not `certain`, they are taken as they
+        are, what has no key is left out, and that is counted.
 
         Raises Conflict "sync_restored" where this device numbered other events the same.
         """
-        with self._log.transaction() as tx:
-            have = _have(tx).get(origin, 0)
-            if not after <= have < through:
-                return False
-            for each in heard:
-                if have < each.event.seq <= through:
-                    self._to_erase += _insert(tx, origin, each)
-            _adopt_mappings(tx, heard, self._adopt)
-            tx.db.execute("INSERT OR REPLACE INTO replicas VALUES (?, ?)", (origin, through))
+        try:
+            with self._log.transaction() as tx:
+                have = _claimed(tx, origin)
+                if not after <= have < through:
+                    return "known"
+                left_out = 0
+                for each in events:
+                    if not have < each.event.seq <= through or is_dead(tx, each.event):
+                        continue
+                    if certain:
+                        _require_timely(tx, each.event)
+                    if each.event.is_shut:
+                        left_out += 1
+                    else:
+                        insert(tx, origin, each)
+                adopt_mappings(tx, events, self._adopt)
+                tx.db.execute("INSERT OR REPLACE INTO replicas VALUES (?, ?)", (origin, through))
+                if origin == self._log.device:
+                    note(tx, {_TOLD: str(through)})
+                if left_out:
+                    note(tx, {LEFT_OUT: str(_number(tx, LEFT_OUT) + left_out)})
+        except _Early:
+            return "early"
         self.erase()
-        return True
+        return "taken"
 
     def erase(self) -> None:
         """Remove what is left of the keys that `take` destroyed; what cannot be removed now is tried again next time.
 
         Raises Unavailable `traces_left`, as forgetting a session here does.
         """
-        while self._to_erase:
-            sessions.erase(self._log, *self._to_erase[-1])
-            self._to_erase.pop()
+        with self._log.reading() as tx:
+            rows = list(tx.rows("SELECT name, value FROM sync_state WHERE name GLOB ?", ERASE + "*"))
+        for row in rows:
+            sessions.erase(self._log, str(row["name"]).removeprefix(ERASE), row["value"] or None)
+            with self._log.transaction() as writer:
+                writer.db.execute("DELETE FROM sync_state WHERE name = ?", (row["name"],))
 
     def gone(self, group: GroupKeys) -> tuple[int, list[str]]:
         """Subjects of what was forgotten since `told_gone`, and how far that goes."""
         with self._log.reading() as tx:
-            told = tx.row("SELECT value FROM sync_state WHERE name = ?", _TOLD_GONE)
             rows = list(
                 tx.rows(
                     "SELECT rowid, id, session_id FROM events INDEXED BY events_forgotten"
                     " WHERE kind = 'session.forgotten' AND rowid > ? ORDER BY rowid LIMIT 1000",
-                    0 if told is None else int(told["value"]),
+                    _number(tx, _TOLD_GONE),
                 )
             )
             subjects: list[str] = []
@@ -219,7 +191,8 @@ class Replica:
                 earlier = tx.rows(
                     "SELECT id FROM events WHERE session_id = ? AND kind = 'session.forgotten' AND id < ?"
                     " ORDER BY id DESC LIMIT ?",
-                    *(row["session_id"], row["id"], MAX_GONE // 2),
+                    # All but the newest: which of them is heard of first is chance.
+                    *(row["session_id"], projection.forgotten_at(tx.db, row["session_id"]), MAX_GONE // 2),
                 )
                 epochs = ["", *(found["id"] for found in earlier)]
                 if len(subjects) + len(epochs) > MAX_GONE:
@@ -235,7 +208,26 @@ class Replica:
     def note(self, values: Mapping[str, str]) -> None:
         """Keep by their names what `edge-agent sync status` tells, and what need not be done twice."""
         with self._log.transaction() as tx:
-            tx.db.executemany("INSERT OR REPLACE INTO sync_state VALUES (?, ?)", list(values.items()))
+            note(tx, values)
+
+
+class _Early(Exception):
+    """Something that these events need has not come yet."""
+
+
+def _require_timely(tx: Reader, event: SharedEvent) -> None:
+    if event.is_shut or is_early(tx, event):
+        raise _Early
+
+
+def _number(tx: Reader, name: str) -> int:
+    row = tx.row("SELECT value FROM sync_state WHERE name = ?", name)
+    return 0 if row is None else int(row["value"])
+
+
+def _claimed(tx: Reader, origin: str) -> int:
+    """Up to which number an origin's events are known to be the group's."""
+    return _number(tx, _TOLD) if origin == tx.log.device else _have(tx).get(origin, 0)
 
 
 def _have(tx: Reader) -> dict[str, int]:
@@ -279,96 +271,3 @@ def _escalation(tx: Reader, event: Event) -> bytes | None:
 
 def _header(group_id: str, origin: str, after: int, through: int, keys: tuple[str, ...]) -> bytes:
     return canonical([group_id, origin, after, through, list(keys)]).encode()
-
-
-def _heard(event: SharedEvent) -> Heard:
-    if event.document is None:
-        return Heard(event, None)
-    try:
-        mapping = [StoredMapping(*(str(part) for part in entry)) for entry in event.document["mapping"]]
-        return Heard(event, list(event.document["messages"]), mapping, str(event.document["withheld"]))
-    except (TypeError, KeyError) as error:
-        raise damaged() from error
-
-
-def _is_dead(tx: Reader, event: SharedEvent) -> bool:
-    return event.kind != "session.forgotten" and event.after < projection.forgotten_at(tx.db, event.session_id)
-
-
-def _insert(tx: Transaction, origin: str, heard: Heard) -> list[tuple[str, str | None]]:
-    """One event of another device, sealed under this device's own key. Returns the sessions that it forgot."""
-    shared = heard.event
-    if _is_dead(tx, shared):
-        return []
-    known = tx.row("SELECT id FROM events WHERE (device = ? AND seq = ?) OR id = ?", origin, shared.seq, shared.id)
-    if known is not None:
-        if known["id"] == shared.id:
-            return []
-        raise _restored()
-    is_forgetting = shared.kind == "session.forgotten"
-    epoch = shared.id if is_forgetting else shared.after
-    erased: list[tuple[str, str | None]] = []
-    if epoch > projection.forgotten_at(tx.db, shared.session_id):
-        erased.append((shared.session_id, sessions.destroy_key(tx, shared.session_id)))
-    tx.log.observe(shared.id)
-    named = Event(
-        id=shared.id,
-        device=origin,
-        seq=shared.seq,
-        at_ms=shared.at_ms,
-        session_id=shared.session_id,
-        parent=shared.parent,
-        kind=shared.kind,
-        meta={**shared.meta, **_marks(tx, heard)},
-        key_id=None,
-    )
-    body = b"" if heard.messages is None else bodies.to_json(_document(shared.kind, heard))
-    tx.insert(named, body, sealed=not is_forgetting)
-    return erased
-
-
-def _document(kind: str, heard: Heard) -> dict[str, Any]:
-    """The body as this device's own events have it."""
-    messages = list(heard.messages or ())
-    if heard.withheld:
-        role = "user" if kind == "request.accepted" else "assistant"
-        text = f"[kept on the device where it was said: {heard.withheld}]"
-        messages = [{"role": role, "name": None, "parts": [{"type": "text", "text": text}]}]
-    if kind == "request.accepted":
-        return {"conversation": {"messages": messages}, "meta": {}}
-    return {"message": messages[0]}
-
-
-def _marks(tx: Transaction, heard: Heard) -> dict[str, str]:
-    """The keyed fingerprints of the conversation up to here, under this device's key."""
-    event = heard.event
-    if heard.messages is None:
-        return {}
-    _, key = tx.session_key(event.session_id)
-    document = _document(event.kind, heard)
-    if event.kind == "request.accepted":
-        return marks.of_request(tx, key, event.parent, document["conversation"]["messages"])
-    return marks.of_answer(tx, key, event.parent, document["message"])
-
-
-def _adopt_mappings(tx: Transaction, heard: Sequence[Heard], adopt: Adopt) -> None:
-    """Give this device the same placeholders for the same values, where it has not given them away already."""
-    offered: dict[str, list[StoredMapping]] = {}
-    for each in heard:
-        if each.mapping and tx.event(each.event.id) is not None:
-            offered.setdefault(each.event.session_id, []).extend(each.mapping)
-    for session_id, entries in offered.items():
-        rows = [tx.body(event) for event in tx.events(session_id, "mapping.added")]
-        known = [StoredMapping(*entry) for body in rows if body for entry in bodies.from_json(body)["entries"]]
-        new = [[entry.placeholder, entry.type, entry.value] for entry in adopt(known, entries)]
-        if new:
-            tx.append("mapping.added", session_id, bodies.to_json({"entries": new}))
-
-
-def _restored() -> Conflict:
-    return Conflict(
-        "This home was restored from a backup that is older than what it had shared, and was used before it was"
-        " reconciled.",
-        code="sync_restored",
-        hint="Run 'edge-agent sync leave', export what is new here, and join again with a fresh EDGE_AGENT_HOME.",
-    )

@@ -8,17 +8,15 @@ Bodies are sealed under their session's share key, so a forgotten session's stay
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloud_bridge.protocol.problems import Broken
-from edge_agent.state import bodies
+from edge_agent.state import aead, bodies
 from edge_agent.state.event import canonical
 
 SHARED_KINDS = (
@@ -35,8 +33,15 @@ SHARED_KINDS = (
 SHARED_META = frozenset({"provisional", "revises", "decision_id", "code", "answer_id", "after", "epoch"})
 """Of `Event.meta`; keyed fingerprints are made anew under each device's own key."""
 
-_NONCE_BYTES = 12
 _MAX_HEAD_BYTES = 16 * 1024 * 1024
+_MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
+_MAX_DOCUMENTS_BYTES = 32 * 1024 * 1024
+"""Of one body, and of all in a stretch, once they are inflated. What a device tells is far below both."""
+
+_HINT = (
+    "Nothing of it was used. Upgrade the older of the devices that 'edge-agent sync devices' lists; if they are equal,"
+    " check the bridge."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,11 @@ class SharedEvent:
     meta: Mapping[str, Any]
     key: str | None = None
     document: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether it has a body that cannot be read."""
+        return self.key is not None and self.document is None
 
     @property
     def after(self) -> str:
@@ -84,10 +94,11 @@ def pack(events: Sequence[SharedEvent], share_keys: Mapping[str, bytes]) -> byte
 
 
 def unpack(payload: bytes, share_key: Callable[[str], bytes | None]) -> list[SharedEvent]:
-    """The inverse of `pack`. Events whose share key is None are left out: their session was forgotten.
+    """The inverse of `pack`. Events whose share key is None stay shut.
 
-    Raises Broken "sync_damaged", and what `share_key` raises.
+    Raises Broken "sync_damaged", also where more comes out of it than a device tells, and what `share_key` raises.
     """
+    room = _MAX_DOCUMENTS_BYTES
     try:
         size = int.from_bytes(payload[:4], "big")
         inflate = zlib.decompressobj()
@@ -101,44 +112,34 @@ def unpack(payload: bytes, share_key: Callable[[str], bytes | None]) -> list[Sha
                 *(str(row["id"]), int(row["seq"]), int(row["at"]), str(row["session"]), row["parent"]),
                 *(str(row["kind"]), dict(row["meta"]), row["key"]),
             )
-            opened = _opened(event, sealed, share_key)
-            if opened is not None and event.kind in SHARED_KINDS:
-                found.append(opened)
+            if event.kind in SHARED_KINDS:
+                body = _opened(event, sealed, share_key, min(room, _MAX_DOCUMENT_BYTES))
+                room -= len(body or b"")
+                found.append(event if body is None else replace(event, document=bodies.from_json(body)))
         if at != len(payload):
             raise damaged()
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
         raise damaged() from error
     return found
 
 
-def damaged() -> Broken:
-    """What came is not what a device of the group made."""
+def damaged(hint: str = _HINT) -> Broken:
+    """What came through the bridge is not what a device of the group made."""
     return Broken(
-        "What came from another device cannot be read.",
+        "What came from the group's devices through the bridge was altered, or is not this group's.",
         code="sync_damaged",
-        hint="Nothing of it was used. Upgrade the older of the devices; if they are equal, check the bridge.",
+        hint=hint,
     )
 
 
 def _seal(event: SharedEvent, share_keys: Mapping[str, bytes]) -> bytes:
     if event.document is None or event.key is None:
         return b""
-    nonce = os.urandom(_NONCE_BYTES)
     body = bodies.pack(bodies.to_json(event.document))
-    return nonce + AESGCM(share_keys[event.key]).encrypt(nonce, body, event.id.encode())
+    return aead.seal(AESGCM(share_keys[event.key]), body, event.id.encode())
 
 
-def _opened(event: SharedEvent, sealed: bytes, share_key: Callable[[str], bytes | None]) -> SharedEvent | None:
-    if event.key is None:
-        return event
-    key = share_key(event.key)
-    if key is None:
-        return None
-    try:
-        body = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], event.id.encode())
-    except InvalidTag as error:
-        raise damaged() from error
-    document = bodies.from_json(bodies.unpack(body))
-    return SharedEvent(
-        *(event.id, event.seq, event.at_ms, event.session_id, event.parent, event.kind, event.meta, event.key, document)
-    )
+def _opened(event: SharedEvent, sealed: bytes, share_key: Callable[[str], bytes | None], limit: int) -> bytes | None:
+    """The event's body of up to `limit` bytes; None where it has none, or stays shut. Raises ValueError."""
+    key = None if event.key is None else share_key(event.key)
+    return None if key is None else bodies.unpack(aead.unseal(AESGCM(key), sealed, event.id.encode()), limit)

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.state.log import Log
+from edge_agent.state.sync.replica import LEFT_OUT
 from edge_agent.state.sync.segments import SHARED_KINDS
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`last_ok_ms`: of the last whole exchange, since 1970. `last_error`: the code of what ended the latest one."""
+    """`last_ok_ms`: of the last whole exchange, since 1970. `last_error`: the code of what ended the latest one.
+
+    `left_out`: events whose key the bridge has not, though nobody is known to have forgotten their sessions.
+    """
 
     last_ok_ms: int | None
     last_error: str | None
+    left_out: int
 
 
 def standing(log: Log) -> Standing:
@@ -21,7 +26,9 @@ def standing(log: Log) -> Standing:
     with log.reading() as tx:
         found = {str(row["name"]): str(row["value"]) for row in tx.rows("SELECT name, value FROM sync_state")}
     last_ok = found.get("last_ok_ms", "")
-    return Standing(int(last_ok) if last_ok.isdecimal() else None, found.get("last_error") or None)
+    return Standing(
+        int(last_ok) if last_ok.isdecimal() else None, found.get("last_error") or None, int(found.get(LEFT_OUT, 0))
+    )
 
 
 def untold(log: Log, through: int) -> int:

@@ -8,9 +8,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloud_bridge.protocol.problems import Broken
 from edge_agent.state.event import canonical
 from edge_agent.state.sync.keys import GroupKeys
+from edge_agent.state.sync.segments import damaged
+
+_HINT = "Nothing of it was used. Have another device of the group run 'edge-agent sync invite', and join again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Welcome:
     def from_bytes(cls, document: bytes, known: GroupKeys | None = None) -> Welcome:
         """The inverse of `to_bytes`, for a device that knows those keys already.
 
-        Raises Broken `sync_damaged` where no member wrote it who had the newest epoch of `known`: a bridge has none,
-        and a device removed has none since. Without `known` the caller checks who wrote it.
+        Raises Broken `sync_damaged` where nobody wrote it who has the newest epoch of `known`. So no bridge does, and
+        no device that was removed before that epoch. One removed since has it: together with a bridge that passes on
+        what it writes, and keeps back the true keys, it can lead to keys of its own whoever has not heard of its
+        removal; nobody who has. Without `known` the caller checks who wrote it.
         """
         try:
             outer = json.loads(document)
@@ -43,10 +47,10 @@ class Welcome:
             if known is not None:
                 tag = decoded(outer["tags"][str(known.epoch)])
                 if not hmac.compare_digest(tag, known.chain_tag(known.epoch, text.encode())):
-                    raise _damaged()
+                    raise damaged(_HINT)
                 keys = known.joined_with(keys)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged() from error
+            raise damaged(_HINT) from error
         return cls(keys, members)
 
 
@@ -58,11 +62,3 @@ def encoded(data: bytes) -> str:
 def decoded(text: str) -> bytes:
     """The inverse of `encoded`. Raises ValueError."""
     return base64.b64decode(text, validate=True)
-
-
-def _damaged() -> Broken:
-    return Broken(
-        "The group's new keys were altered on their way, or are not this group's.",
-        code="sync_damaged",
-        hint="They were not used. Have another device of the group run 'edge-agent sync invite', and join again.",
-    )

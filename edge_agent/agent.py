@@ -122,7 +122,9 @@ class Agent:
         edge = turn.request.edge
         if self._recall is not None and edge.memory == "use" and edge.task is None:
             asked = turn.request.conversation
-            turn.notes = await self._recall.notes(asked, edge.session_id, on_record=turn.on_record)
+            turn.notes = await self._recall.notes(
+                asked, edge.session_id, on_record=turn.on_record, residency=edge.residency
+            )
 
     async def _carry_out(self, turn: Turn) -> AsyncGenerator[SaidEvent]:
         await self._look_up(turn)

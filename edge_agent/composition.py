@@ -243,7 +243,14 @@ def _outbox(settings: Settings, state: State, escalator: Escalator, feed: Feed, 
         check_clock=(lambda: None) if settings.privacy.clock == "trusted" else state.check_clock,
         now=time.time,
     )
-    return OutboxWorker(state=state, escalator=escalator, feed=feed, gate=gate, parallel=settings.outbox.parallel)
+    return OutboxWorker(
+        state=state,
+        escalator=escalator,
+        feed=feed,
+        gate=gate,
+        outcomes=escalator.outcomes,
+        parallel=settings.outbox.parallel,
+    )
 
 
 def _sync(

@@ -32,6 +32,7 @@ from edge_agent.answer_cache import AnswerCache, Hit, Question
 from edge_agent.answer_record import cost_usd
 from edge_agent.feed import Feed
 from edge_agent.notes import Note, cut_or_kept, masked_with_notes
+from edge_agent.outcomes import Outcomes
 from edge_agent.privacy.detect import Detector
 from edge_agent.privacy.mask import TIMEOUT_S, MaskResult, mask
 from edge_agent.privacy.restore import StreamRestorer
@@ -80,7 +81,10 @@ class Rules:
 
 
 class Escalator:
-    """Sends masked conversations through the bridge and restores what comes back."""
+    """Sends masked conversations through the bridge and restores what comes back.
+
+    `outcomes` is for whoever empties the outbox: what became of a job here and could not be recorded yet.
+    """
 
     def __init__(
         self,
@@ -100,7 +104,7 @@ class Escalator:
         self._bridge = bridge
         self._state = state
         self._cache = cache
-        self._feed = feed or Feed()
+        self.outcomes = Outcomes(state, feed or Feed())
 
     async def mask(self, turn: Turn) -> MaskResult:
         """The turn's conversation with every value masked, made once a turn. Raises Problem; then nothing may leave."""
@@ -177,14 +181,13 @@ class Escalator:
         """Let the outbox send what this turn left unsent. Not sooner: the late answer revises the one given now."""
         if turn.unsent is not None:
             unsent, turn.unsent = turn.unsent, None
-            job = await anyio.to_thread.run_sync(self._state.retry_job, unsent.job.id, unsent.not_before, unsent.reason)
-            self._feed.publish_job(job)
+            await self.outcomes.put_back(unsent.job.id, unsent.not_before, unsent.reason)
 
     async def give_up(self, turn: Turn, code: str) -> None:
         """The client is told that there is no answer: nothing may be sent for it later."""
         if turn.unsent is not None:
             unsent, turn.unsent = turn.unsent, None
-            await anyio.to_thread.run_sync(self._state.fail_job, unsent.job.id, code)
+            await self.outcomes.set_aside(unsent.job.id, code)
 
     async def reachable(self) -> bool:
         """Whether a call could work now, as of a few seconds ago."""
@@ -226,17 +229,17 @@ class Escalator:
                     yield event
         except Unavailable as problem:
             if turn.request.edge.defer == "never":
-                await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
+                await self.outcomes.set_aside(job.id, problem.code)
             else:
                 turn.unsent = Unsent(job, problem.code, time.time() + wait_s(problem, attempts=0))
             raise
         except Problem as problem:
-            await anyio.to_thread.run_sync(self._state.fail_job, job.id, problem.code)
+            await self.outcomes.set_aside(job.id, problem.code)
             raise
         except BaseException as error:
             reason = "internal_error" if isinstance(error, Exception) else CLIENT_GONE
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._state.fail_job, job.id, reason)
+                await self.outcomes.set_aside(job.id, reason)
             raise
         turn.cost_usd += cost_usd(turn.events)
         turn.given = masked

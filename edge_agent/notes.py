@@ -3,7 +3,8 @@
 They are no part of the conversation: nothing of them is recorded but their ids. What leaves of them is masked with the
 rest. A passage stays here, and the local model has it all the same, where it holds a type that never leaves, or a value
 that its borders cut, which nobody could recognise; where a person is described in it; where the user keeps its subject
-here; and where it is of a turn that did not leave either. A file's name, in which no name is found, never leaves.
+here; and where it is of a turn that did not leave either, or only under a narrower residency. A file's name, in which
+no name is found, never leaves.
 """
 
 from __future__ import annotations

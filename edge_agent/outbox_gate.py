@@ -12,7 +12,7 @@ from cloud_bridge.protocol.conversation import Conversation
 from cloud_bridge.protocol.envelope import Escalation
 from cloud_bridge.protocol.problems import NotAllowed, Unavailable
 from edge_agent.device import Network
-from edge_agent.state.jobs import BUDGET_SPENT, COST_CAP
+from edge_agent.state.jobs import BUDGET_SPENT, COST_CAP, OVER_BUDGET
 from edge_agent.state.times import midnight
 
 METERED = "metered"
@@ -75,8 +75,8 @@ class Gate:
     def admitted(self, escalation: Escalation) -> Iterator[None]:
         """While it is sent, what it may cost counts as spent.
 
-        Raises NotAllowed "cost_cap" where it may cost more than it may, Unavailable "budget_spent" where the day's
-        budget does not cover it any more, with the time until it may.
+        Raises NotAllowed "cost_cap" where it may cost more than it may, or "over_budget" where no day's budget covers
+        it; Unavailable "budget_spent" where this day's does not cover it any more, with the time until it may.
         """
         day = self._rules.usd_per_day
         limit = escalation.max_cost_usd
@@ -85,20 +85,28 @@ class Gate:
             raise NotAllowed(
                 "The job may cost more than it may.", code=COST_CAP, hint="Ask again with a higher max_cost_usd."
             )
-        with self._lock:
-            if day:
-                self._check_budget(day, cost)
+        if day and cost > day:
+            raise NotAllowed(
+                "The job may cost more than a whole day's budget.",
+                code=OVER_BUDGET,
+                hint="Raise [budget] usd_per_day, then retry it.",
+            )
+        with self._lock:  # never over a look at the state: who is done and only gives back would wait for it
+            promised = self._promised_usd
             self._promised_usd += cost
         try:
+            if day:
+                self._check_budget(day, promised, cost)
             yield
         finally:
             with self._lock:
                 self._promised_usd -= cost
 
-    def _check_budget(self, day: float, cost: float) -> None:
+    def _check_budget(self, day: float, promised: float, cost: float) -> None:
+        """`promised` is from before the spending is read: what is spent meanwhile counts twice rather than never."""
         now = self._now()
         spent = self._spent(midnight(now))
-        if spent < day and spent + self._promised_usd + cost <= day:
+        if spent < day and spent + promised + cost <= day:
             return
         is_too_much = spent >= day or spent + cost > day
         raise Unavailable(

@@ -30,6 +30,7 @@ from edge_agent.answer_record import answer_json, cost_usd
 from edge_agent.escalate import Escalator, wait_s
 from edge_agent.feed import Feed
 from edge_agent.outbox_gate import Gate
+from edge_agent.outcomes import Outcomes
 from edge_agent.routing.agreement import agreement
 from edge_agent.state import outbox
 from edge_agent.state.jobs import BUDGET_SPENT, EXPIRED, PRIORITIES, Job, Priority
@@ -41,6 +42,9 @@ POLL_S = 2.0
 PARALLEL = 4
 REJECTIONS = 5
 """Refusals by every provider after which a job is set aside."""
+
+FAILURES = 5
+"""In a row, after which a flush ends, though somebody seems to be there."""
 
 LONGEST_EVERY = 8
 """Of so many jobs one is the longest due, whatever its priority: so low ones are not starved."""
@@ -54,7 +58,10 @@ UNRECORDED = "not_recorded"
 
 @dataclass(slots=True)
 class Flushed:
-    """What one pass over the outbox came to. `held`: why nothing was sent; None where it was tried."""
+    """What one pass over the outbox came to. `held`: why not all was tried; None where all was.
+
+    `queued`: of what was tried, or where it was held, of all, what waits.
+    """
 
     sent: int = 0
     queued: int = 0
@@ -66,7 +73,7 @@ class Flushed:
 class OutboxWorker:
     """Runs as a task of the daemon; `flush` is the same work, at once, for someone who waits for it.
 
-    `held` says why nothing is sent just now, None where nothing keeps it.
+    `held` says why nothing is sent just now, None where nothing keeps it. `outcomes`: of all who claim jobs of `state`.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class OutboxWorker:
         escalator: Escalator,
         feed: Feed,
         gate: Gate | None = None,
+        outcomes: Outcomes | None = None,
         parallel: int = PARALLEL,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -96,7 +104,7 @@ class OutboxWorker:
         self._was_away = False
         self._failures = 0
         self._rests_until = 0.0  # by the monotonic clock
-        self._unrecorded: list[str] = []
+        self._outcomes = outcomes or Outcomes(state, feed)
 
     async def run(self) -> None:
         """Send what is due, again and again, until cancelled. A state that fails now is asked again later."""
@@ -115,16 +123,21 @@ class OutboxWorker:
                 sending.create_task(self._send_and_release(job))
 
     async def flush(self) -> Flushed:
-        """Try every job that waits once, now, whenever it was to be tried next, the higher priorities first."""
+        """Try every job that waits once, now, whenever it was to be tried next, the higher priorities first.
+
+        Nothing is tried where nobody is there, nor any more where nobody is there any more.
+        """
         flushed = Flushed()
         await self._tidy()
         if self._gate is not None:
             flushed.held = await anyio.to_thread.run_sync(partial(self._gate.held, by_person=True))
+        if flushed.held is None and not await self._escalator.reachable():
+            flushed.held = UNREACHABLE
+        for priority in reversed(PRIORITIES):
+            if flushed.held is None:
+                await self._flush(priority, flushed)
         if flushed.held is not None:
             flushed.queued = (await anyio.to_thread.run_sync(self._state.count_jobs))["queued"]
-            return flushed
-        for priority in reversed(PRIORITIES):
-            await self._flush(priority, flushed)
         return flushed
 
     async def drop(self, job_id: str) -> Job:
@@ -141,23 +154,30 @@ class OutboxWorker:
 
     async def _flush(self, priority: Priority, flushed: Flushed) -> None:
         after = ""
-        while True:
+        while flushed.held is None:
             async with self._slots:
                 job = await anyio.to_thread.run_sync(outbox.claim_waiting, self._state.log, priority, after)
                 if job is None:
                     return
                 after = job.id
                 if job.id in flushed.job_ids:  # what had lifted it is gone meanwhile; it was tried
-                    await self._put_back(job, Unavailable("It was tried.", code=job.reason))
+                    await self._outcomes.put_back(job.id, job.not_before, job.reason)
                     continue
                 flushed.job_ids.append(job.id)
+                failures = self._failures
                 match await self._try(job):
                     case "done":
                         flushed.sent += 1
                     case "queued":
                         flushed.queued += 1
+                        if self._failures > failures and await self._is_in_vain():
+                            flushed.held = UNREACHABLE
                     case _:
                         flushed.failed += 1
+
+    async def _is_in_vain(self) -> bool:
+        """After a failure: whether nobody would answer the next one either."""
+        return self._failures >= FAILURES or not await self._escalator.reachable()
 
     async def _send_and_release(self, job: Job) -> None:
         try:
@@ -172,7 +192,7 @@ class OutboxWorker:
             return await self._send(job)
         except Exception as error:  # noqa: BLE001 what it came to could not be recorded: it is tried again, by its key
             log.error("job %s could not be recorded: %s", job.id, type(error).__name__)
-            self._unrecorded.append(job.id)
+            await self._outcomes.put_back(job.id, self._now(), UNRECORDED)
             return "queued"
 
     async def _claim_if_possible(self) -> Job | None:
@@ -215,20 +235,19 @@ class OutboxWorker:
         """At the start: the budget may have been raised since. False where it could not be done."""
         try:
             now = self._now()
-            while await anyio.to_thread.run_sync(outbox.release_held, self._state.log, now):
-                pass
+            while released := await anyio.to_thread.run_sync(outbox.release_held, self._state.log, now):
+                for job in released:
+                    self._feed.publish_job(job)
         except Exception as error:  # noqa: BLE001 as above
             log.error("the outbox cannot be written: %s", type(error).__name__)
             return False
         return True
 
     async def _tidy(self) -> None:
-        """Set aside what came to be worth nothing, and put back what was sent and could not be recorded."""
+        """Set aside what came to be worth nothing, and record what became of jobs where that could not be done."""
         for job in await anyio.to_thread.run_sync(outbox.expire, self._state.log, self._now()):
             self._feed.publish_job(job)
-        while self._unrecorded:
-            await anyio.to_thread.run_sync(self._state.retry_job, self._unrecorded[-1], self._now(), UNRECORDED)
-            self._unrecorded.pop()
+        await self._outcomes.settle()
 
     async def _send(self, job: Job) -> str:
         """Send one claimed job, and record what it comes to. Raises where that cannot be recorded."""

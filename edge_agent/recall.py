@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import anyio.to_thread
 
 from cloud_bridge.protocol.conversation import Conversation
-from cloud_bridge.protocol.problems import Problem
+from cloud_bridge.protocol.problems import Broken, Problem
+from cloud_bridge.protocol.residency import Residency
 from edge_agent.memory.choosing import chosen
 from edge_agent.memory.index import Passage, PassageIndex
 from edge_agent.notes import NOTHING, Note, Notes
@@ -76,7 +77,11 @@ class Library:
             for gone in index.documents - heads.keys():
                 index.remove(gone)
             for new in [each for each in heads if each not in index.documents]:
-                text = self.documents.text(new)
+                try:
+                    text = self.documents.text(new)
+                except Broken as damaged:
+                    log.warning("a document cannot be searched: %s", damaged.code)
+                    continue
                 if text is not None:
                     index.add(new, heads[new].name, text)
             self._marker = marker
@@ -102,10 +107,18 @@ class Recall:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
-    async def notes(self, conversation: Conversation, session_id: str | None, *, on_record: bool = True) -> Notes:
+    async def notes(
+        self,
+        conversation: Conversation,
+        session_id: str | None,
+        *,
+        on_record: bool = True,
+        residency: Residency | None = None,
+    ) -> Notes:
         """What is given with `conversation`. `session_id`: the session that it continues, if it says so.
 
-        `on_record`: the request is one of the session's turns already.
+        `on_record`: the request is one of the session's turns already. `residency`: the request's own; what was asked
+        under a narrower one stays here.
         """
         # What is only to call a tool is asked for a call, not for an answer.
         if (
@@ -115,27 +128,31 @@ class Recall:
         ):
             return NOTHING
         try:
-            return await anyio.to_thread.run_sync(self._notes, conversation, session_id, int(on_record))
+            return await anyio.to_thread.run_sync(self._notes, conversation, session_id, int(on_record), residency)
         except Problem as problem:
             log.warning("nothing could be looked up in the documents: %s", problem.code)
         except Exception as error:  # noqa: BLE001 the request is answered without
             log.error("nothing could be looked up in the documents: %s", type(error).__name__)
         return NOTHING
 
-    def _notes(self, conversation: Conversation, session_id: str | None, recorded: int) -> Notes:
+    def _notes(
+        self, conversation: Conversation, session_id: str | None, recorded: int, residency: Residency | None
+    ) -> Notes:
         question = conversation.last_user_text
         passages = self._library.search(question, limit=LOOKED_AT, min_score=self._rules.min_score)
         found = [Note(passage) for passage in passages]
         self._drop_forgotten()
         if session_id is not None:
-            found += self._earlier(conversation, session_id, recorded)
+            found += self._earlier(conversation, session_id, recorded, residency)
         found.sort(key=lambda note: -round(note.passage.score, 1))  # stable: the best of each kind stay in their order
         by_passage = {id(note.passage): note for note in found}
         kept = chosen([note.passage for note in found], self._rules.max_tokens)
         notes = [by_passage[id(passage)] for passage in kept]
         return Notes(tuple(replace(note, leaves=note.leaves and self._rules.escalate) for note in notes))
 
-    def _earlier(self, conversation: Conversation, session_id: str, recorded: int) -> list[Note]:
+    def _earlier(
+        self, conversation: Conversation, session_id: str, recorded: int, residency: Residency | None
+    ) -> list[Note]:
         """Of the session's turns, those that speak to the question and that the client did not send."""
         sent = {message.text.strip() for message in conversation.messages if message.role == "user"}
         question = conversation.last_user_text
@@ -148,7 +165,7 @@ class Recall:
             found = session.index.search(question, limit=LOOKED_AT, min_score=self._rules.min_score)
             turns = [session.turns[passage.document] for passage in found]
         return [
-            Note(passage, turn=turn.place.turn_id, leaves=turn.left)
+            Note(passage, turn=turn.place.turn_id, leaves=turn.may_leave(residency))
             for passage, turn in zip(found, turns, strict=True)
             # Nor to the same question again: it gets the same notes, and so may get the same answer from a cache.
             if turn.question.strip() not in sent

@@ -27,7 +27,8 @@ class Recorder:
         """Record the request, durably, and give it its ids. Raises Problem where it cannot be recorded."""
         started = time.perf_counter()
         session_id = request.edge.session_id or self._state.new_id()
-        meta = {"model": request.model, "surface": request.surface, "defer": request.edge.defer}
+        edge = request.edge
+        meta = {"model": request.model, "surface": request.surface, "defer": edge.defer, "residency": edge.residency}
         request_id = await anyio.to_thread.run_sync(
             self._state.accept_request, session_id, conversation_to_json(request.conversation), meta
         )

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from edge_agent.state.log import Log
 from edge_agent.state.retention import STEP, forget_untouched, lived_until_ms
+from edge_agent.state.sessions import erase
 
 EVERY_S = 3600.0
 PAUSE_S = 1.0
@@ -25,8 +26,6 @@ class Retention:
         self._age_ms = days * 86_400_000
         self._every_s = every_s
         self._pause_s = pause_s
-        self.is_behind = False
-        """Whether a trace of what was forgotten may be left in the write-ahead file."""
 
     async def run(self) -> None:
         """Until cancelled. A state that fails now is asked again later."""
@@ -40,19 +39,15 @@ class Retention:
     async def forget_due(self) -> int:
         """Forget all that is due now, some at a time. Returns how many. Raises as `forget_untouched`.
 
-        What an earlier call could not remove from the write-ahead file, because another process read on, is removed.
+        What is left of anything forgotten earlier, because another process read on or this one died, is removed first.
         """
-        if self.is_behind:
-            await anyio.to_thread.run_sync(self._log.erase_traces)
-            self.is_behind = False
+        await anyio.to_thread.run_sync(erase, self._log)
         lived_until = await anyio.to_thread.run_sync(lived_until_ms, self._log)
         if not self._age_ms or lived_until is None:
             return 0
         until, total = lived_until - self._age_ms, 0
         while True:
-            self.is_behind = True
             forgotten = await anyio.to_thread.run_sync(forget_untouched, self._log, until, STEP)
-            self.is_behind = False
             total += len(forgotten)
             if len(forgotten) < STEP:
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from edge_agent.cli.output import JsonFlag, drawn, print_json, print_table
 from edge_agent.composition import open_state
 from edge_agent.home import current_home
 from edge_agent.state.documents import Added, Documents, NewDocument
+from edge_agent.state.state import State
 
 app = typer.Typer()
 
@@ -73,7 +75,7 @@ def list_(json: JsonFlag = False) -> None:
         return
     print_table(
         ("document", "name", "kind", "characters", "added", "file"),
-        [(each.id, each.name, each.kind, each.characters, each.added_at, each.path or "") for each in found],
+        [(each.id, each.name, each.kind, each.characters, each.added_at, ", ".join(each.paths)) for each in found],
         empty="No documents yet. Add some: edge-agent docs add FILE...",
     )
 
@@ -83,10 +85,16 @@ def remove(document_id: Annotated[str, typer.Argument(metavar="ID")], json: Json
     """Destroy a document's key: nothing can read it again. The file that it was read from stays as it is."""
     with open_state(current_home()) as state:
         Documents(state.log).forget(document_id)
+        waiting = _waiting(state, document_id)
     if json:
-        print_json({"forgotten": document_id})
-    else:
-        sys.stdout.write(f"Forgot {document_id}.\n")
+        print_json({"forgotten": document_id, "waiting": waiting})
+        return
+    sys.stdout.write(f"Forgot {document_id}.\n")
+    if waiting:
+        sys.stdout.write(
+            f"What waits to be sent may have passages of it still, masked: {', '.join(waiting)}."
+            " To give one up: edge-agent outbox drop ID\n"
+        )
 
 
 @app.command()
@@ -110,18 +118,30 @@ def search(
     for each in found:
         under = f", under {each['heading']!r}" if each["heading"] else ""
         sys.stdout.write(f"{each['score']:.2f}  {each['name']}{under}  ({each['document']}, {each['passage']})\n")
-        sys.stdout.write("".join(f"      {line}\n" for line in each["text"].splitlines()) + "\n")
+        sys.stdout.write("".join(f"      {_shown(line)}\n" for line in each["text"].splitlines()) + "\n")
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """The files named, and those in the folders named, but for hidden ones; links to folders are not followed."""
+    """The files named, and those in the folders named, but for hidden ones and links: these may lead anywhere."""
     for path in paths:
         if not path.is_dir():
             yield path, True
             continue
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(each for each in folders if not each.startswith("."))
-            yield from ((Path(folder, name), False) for name in sorted(names) if not name.startswith("."))
+            inside = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+            yield from ((each, False) for each in inside if not each.is_symlink())
+
+
+def _waiting(state: State, document_id: str) -> list[str]:
+    """The jobs that wait and were made with passages of the document."""
+    found = []
+    for job in state.jobs("queued"):
+        with suppress(NotFound):
+            uses = state.decision(job.decision_id or "").get("memory") or ()
+            if any(use.get("document") == document_id for use in uses):
+                found.append(job.id)
+    return found
 
 
 def _read(path: Path) -> NewDocument:

@@ -50,7 +50,7 @@ def flush(json: JsonFlag = False) -> None:
     outcome = DaemonClient.from_home(current_home()).post("/edge/v1/outbox/flush", {})
     if json:
         print_json(outcome)
-    elif outcome.get("held"):
+    elif outcome.get("held") and not outcome["job_ids"]:
         sys.stdout.write(f"Nothing was sent ({outcome['held']}), still queued {outcome['queued']}.\n")
     else:
         sys.stdout.write(f"Sent {outcome['sent']}, still queued {outcome['queued']}, failed {outcome['failed']}.\n")

@@ -15,9 +15,9 @@ from edge_agent.composition import open_state
 from edge_agent.home import current_home
 from edge_agent.state.export import shown
 from edge_agent.state.history import TURNS
-from edge_agent.state.retention import STEP, count_untouched, forget_untouched
+from edge_agent.state.retention import LIVED_ON_MS, STEP, count_untouched, forget_untouched, lived_until_ms
 from edge_agent.state.state import State
-from edge_agent.state.times import seconds
+from edge_agent.state.times import iso, seconds
 
 app = typer.Typer()
 
@@ -88,6 +88,10 @@ def forget(
     older_than: Annotated[
         str | None, typer.Option("--older-than", help="All that nothing happened in for so long: 12h, 30d, 8w.")
     ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="With --older-than: the clock is right, though the device was not used lately."),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Destroy a session's key, or those of all old ones: nothing can read them again. Cannot be undone."""
@@ -103,7 +107,7 @@ def forget(
             state.forget(session_id)
             forgotten, waiting = [session_id], 0
         else:
-            forgotten, waiting = _forget_old(state, seconds(older_than or "", param="older-than"))
+            forgotten, waiting = _forget_old(state, seconds(older_than or "", param="older-than"), trusted=yes)
     if json:
         print_json({"forgotten": session_id} if session_id else {"sessions": forgotten, "waiting": waiting})
     elif session_id is not None:
@@ -113,11 +117,28 @@ def forget(
         sys.stdout.write(f"Forgot {len(forgotten)} {'session' if len(forgotten) == 1 else 'sessions'}.{kept}\n")
 
 
-def _forget_old(state: State, age_s: float) -> tuple[list[str], int]:
+def _forget_old(state: State, age_s: float, *, trusted: bool) -> tuple[list[str], int]:
     """Which sessions were forgotten, and how many stay because something of them waits to be sent."""
     state.check_clock()
-    until_ms = int((time.time() - age_s) * 1000)
+    now_ms = int(time.time() * 1000)
+    if not trusted:
+        _require_lived_by(state, now_ms)
+    until_ms = now_ms - int(age_s * 1000)
     forgotten: list[str] = []
     while found := forget_untouched(state.log, until_ms, STEP):
         forgotten += found
     return forgotten, count_untouched(state.log, until_ms)
+
+
+def _require_lived_by(state: State, now_ms: int) -> None:
+    """Raise InvalidRequest where the device was not used by about this time: its clock may have leapt ahead."""
+    lived_until = lived_until_ms(state.log)
+    # That one is a day behind the newest use; the clock may be another day ahead of this.
+    if lived_until is None or now_ms > lived_until + 2 * LIVED_ON_MS:
+        last = "for a day by this clock" if lived_until is None else f"by this clock since {iso(lived_until)}"
+        raise InvalidRequest(
+            f"It is {iso(now_ms)} by the clock, and the device was not used {last}: what is old is not certain.",
+            code="clock_uncertain",
+            hint="Is that the time? Then run the command again with --yes.",
+            param="older-than",
+        )

@@ -62,7 +62,7 @@ async def search(daemon: TheDaemon, request: Request) -> dict[str, Any]:
     """The passages that speak to `?q=`, the best first; `?limit=` of them."""
     question = request.query_params.get("q", "")
     limit = request.query_params.get("limit", str(FOUND))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= MAX_FOUND):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= MAX_FOUND):
         raise InvalidRequest(
             f"'limit' must be a number from 1 to {MAX_FOUND}.",
             code="invalid_value",

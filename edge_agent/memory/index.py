@@ -114,10 +114,10 @@ class PassageIndex:
             self._remove(document)
             newest = self._held[self._firsts[-1][1]] if self._firsts else None
             held = _Held(document, name, text, stretches, newest.first + len(newest.stretches) if newest else 1)
+            self._write("INSERT INTO passages (rowid, title, text) VALUES (?, ?, ?)", held)
             self._held[document] = held
             if stretches:
                 self._firsts.append((held.first, document))
-            self._write("INSERT INTO passages (rowid, title, text) VALUES (?, ?, ?)", held)
 
     def remove(self, document: str) -> None:
         """Take a document out, if it is in."""
@@ -130,10 +130,10 @@ class PassageIndex:
         `min_score` 0: whatever has one of the words.
         """
         words = looked_for(question)
-        if not words or not self._held:
+        if not words:
             return []
         with self._lock:
-            idf = self._idf(words)
+            idf = self._idf(words) if self._held else {}
             if not idf:
                 return []
             near = self._db.execute(
@@ -141,9 +141,9 @@ class PassageIndex:
                 (" OR ".join(map(_quoted, _telling(idf, min_score))), CANDIDATES),
             ).fetchall()
             scores = self._scores(idf, [row for row, _ in near])
-        least = max(min_score, EVIDENCE / sum(idf.values()))
-        ranked = sorted((-round(scores[row], 1), rank, row) for row, rank in near if scores[row] >= least)
-        return [self._passage(row, scores[row]) for _, _, row in ranked[:limit]]
+            least = max(min_score, EVIDENCE / sum(idf.values()))
+            ranked = sorted((-round(scores[row], 1), rank, row) for row, rank in near if scores[row] >= least)
+            return [self._passage(row, scores[row]) for _, _, row in ranked[:limit]]
 
     def _idf(self, words: Sequence[str]) -> dict[str, float]:
         """How much each word tells. Of words with one stem, the first stands for all."""
@@ -194,18 +194,24 @@ class PassageIndex:
         )
 
     def _remove(self, document: str) -> None:
-        held = self._held.pop(document, None)
+        held = self._held.get(document)
         if held is None:
             return
-        if held.stretches:
-            self._firsts.remove((held.first, document))
         # Without its content, FTS5 must be told what it forgets.
         self._write("INSERT INTO passages (passages, rowid, title, text) VALUES ('delete', ?, ?, ?)", held)
+        del self._held[document]
+        if held.stretches:
+            self._firsts.remove((held.first, document))
 
     def _write(self, sql: str, held: _Held) -> None:
+        """Write all of its passages or none; it is registered by what follows."""
         self._db.execute("BEGIN")
-        self._db.executemany(sql, _rows(held))
-        self._db.execute("COMMIT")
+        try:
+            self._db.executemany(sql, _rows(held))
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.rollback()
+            raise
 
 
 def _telling(idf: dict[str, float], min_score: float) -> list[str]:

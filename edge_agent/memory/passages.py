@@ -22,13 +22,18 @@ MOST_REPEATED = 30
 
 PAGE_BREAK = "\f"
 
+MOST_PAGES = 5_000
+"""Of a text with more, the marks between them count as line ends."""
+
 _LINE = re.compile(r"\f|[^\n\f]+")
-_HEADING = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(\S.*?)[ \t#]*$")
+_HEADING = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(\S.*)$")
 _UNDERLINE = re.compile(r"[ ]{0,3}(=+|-{3,})[ \t]*$")
 _FENCE = re.compile(r"[ ]{0,3}(?:```|~~~)")
 _ITEM = re.compile(r"[ \t]*(?:[-*+\u2022|]|\d{1,3}[.)])[ \t]")
+# Tried once for each run of marks: a line of nothing but dots costs what it is long, and not its square.
 _SENTENCE_END = re.compile(
-    r"[.!?\u2026\u3002\uff01\uff1f]+[\"')\]\u00bb\u201d\u2019]*(?:\s+|(?<=[\u3002\uff01\uff1f]))"
+    r"(?<![.!?\u2026\u3002\uff01\uff1f])[.!?\u2026\u3002\uff01\uff1f]++[\"')\]\u00bb\u201d\u2019]*+"
+    r"(?:\s+|(?<=[\u3002\uff01\uff1f]))"
 )
 _WORD = re.compile(r"\S+")
 
@@ -110,7 +115,7 @@ class _Reader:
             yield from self.ended()
         elif not self.is_fenced and (found := _HEADING.match(line)):
             yield from self.ended()
-            yield self._headed(len(found[1]), found[2], start, end)
+            yield self._headed(len(found[1]), found[2].rstrip(" \t#") or found[2], start, end)
         elif not self.is_fenced and len(self.block) == 1 and _UNDERLINE.match(line):
             ((first, last),) = self.block
             self.block = []
@@ -144,13 +149,17 @@ class _Reader:
 
 
 def _units(text: str) -> Iterator[_Unit]:
-    reader = _Reader(text, page=int(PAGE_BREAK in text))
+    has_pages = 0 < text.count(PAGE_BREAK) < MOST_PAGES
+    reader = _Reader(text, page=int(has_pages))
     position = 0
     for found in _LINE.finditer(text):
         # An empty line is none to the pattern.
         if text.count("\n", position, found.start()) > 1:
             yield from reader.ended()
-        yield from reader.turned() if found[0] == PAGE_BREAK else reader.line(found.start(), found.end())
+        if found[0] != PAGE_BREAK:
+            yield from reader.line(found.start(), found.end())
+        elif has_pages:
+            yield from reader.turned()
         position = found.end()
     yield from reader.ended()
 

@@ -94,6 +94,16 @@ def sync_write_ahead(path: Path) -> None:
             os.close(descriptor)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make new names in `folder` durable, where the platform can open folders."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def own_home(home: Path) -> sqlite3.Connection:
     """Take the home for this process until the connection is closed or the process dies, however it dies.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from cloud_bridge.protocol.residency import Residency
 from edge_agent.state.log import Log, Reader
 from edge_agent.state.turns import text_of
 
@@ -20,12 +21,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class EarlierTurn:
-    """What was asked and answered. `left`: it left this device, masked, when it was; of no other is that known."""
+    """What was asked and answered. `left`: it left this device, masked, when it was; of no other is that known.
+
+    `residency`: the request's own; of a turn that `left` it is known.
+    """
 
     place: Place
     question: str
     answer: str
     left: bool
+    residency: Residency | None = None
+
+    def may_leave(self, residency: Residency | None) -> bool:
+        """Whether it may leave with a request of that residency of its own: to nobody who could not be asked before."""
+        if self.residency is None:
+            return self.left
+        return self.left and residency is not None and set(residency) <= set(self.residency)
 
 
 def places(log: Log, session_id: str, *, shown: int, most: int) -> tuple[str, list[Place]] | None:
@@ -76,5 +87,8 @@ def _read(tx: Reader, place: Place) -> EarlierTurn | None:
         " WHERE decisions.id = ?",
         place.decision_id,
     )
-    left = row is not None and row["route"] in {"cloud", "cache"}
-    return EarlierTurn(place, next(asked, ""), text_of(answer["message"]), left)
+    meta = request["meta"]
+    left = row is not None and row["route"] in {"cloud", "cache"} and "residency" in meta
+    regions = meta.get("residency")
+    residency = None if regions is None else tuple(regions)
+    return EarlierTurn(place, next(asked, ""), text_of(answer["message"]), left, residency)

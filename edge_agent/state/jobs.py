@@ -20,6 +20,7 @@ CLIENT_GONE = "client_gone"
 EXPIRED = "expired"
 COST_CAP = "cost_cap"
 BUDGET_SPENT = "budget_spent"
+OVER_BUDGET = "over_budget"
 
 Status = Literal["queued", "sending", "done", "failed", "dropped"]
 
@@ -37,6 +38,7 @@ _DEFERRED = "(status = 'queued' OR repeated OR reason NOT IN ('in_flight', 'clie
 _ADVICE = {
     EXPIRED: "Its answer came to be worth nothing before it could be sent. Retry it if it is wanted all the same.",
     COST_CAP: "It may cost more than its max_cost_usd allows. Ask again with a higher one.",
+    OVER_BUDGET: "It may cost more than a whole day's budget. Raise [budget] usd_per_day and retry it, or drop it.",
     BUDGET_SPENT: "It is sent when the day's budget begins anew, or [budget] usd_per_day is raised.",
     "provider_rejected": "Every provider refused it. Check base_url and model, then retry it.",
     "never_leaves": "It holds what must not leave. Change [privacy] never_leave and retry it, or drop it.",

@@ -34,7 +34,7 @@ SYNC = "sync/"
 """What the id begins with that the ledger has for what goes to the group's devices."""
 
 _OWN_ROOMS = {
-    DOCUMENTS: frozenset({"document.added", "document.text", "session.forgotten"}),
+    DOCUMENTS: frozenset({"document.added", "document.text", "document.path", "session.forgotten"}),
     SYNC: frozenset({"ledger.departed"}),
 }
 

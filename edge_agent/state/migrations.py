@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud_bridge.protocol.problems import Conflict
+from edge_agent.state.database import sync_folder
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
@@ -312,18 +314,20 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
 
     Raises Conflict where a newer version has written the database: it is left as it is.
     """
-    applied = _applied(db, path)
-    if len(applied) == len(_ALL):
+    if len(_applied(db, path)) == len(_ALL) and not _drafts(path):
         return
-    if applied:
-        _back_up(db, path.with_name(f"{path.name}.before-{len(applied) + 1:03d}"))
     from sqlite_utils import Database  # noqa: PLC0415 as above
 
     db.execute("BEGIN IMMEDIATE")
     try:
-        # Inside, each migration and its record share a savepoint; a second process finds nothing pending.
-        _applied(db, path)
+        # Nobody else migrates or forgets now: so no draft is being written, and no key is destroyed past the copy.
+        for draft in _drafts(path):
+            _remove(draft)
+        applied = _applied(db, path)
+        if 0 < len(applied) < len(_ALL):
+            _back_up(path, path.with_name(f"{path.name}.before-{len(applied) + 1:03d}"))
         # No plugins: third-party code has no business on this connection.
+        # Each migration and its record share a savepoint; a second process finds nothing pending.
         schema().apply(Database(db, execute_plugins=False, recursive_triggers=False))
         db.execute("COMMIT")
     except BaseException:
@@ -352,14 +356,27 @@ def _applied(db: sqlite3.Connection, path: Path) -> set[str]:
     return applied
 
 
-def _back_up(db: sqlite3.Connection, target: Path) -> None:
+def _back_up(path: Path, target: Path) -> None:
     draft = target.with_name(f"{target.name}.{os.getpid()}.part")
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
-    copy = sqlite3.connect(draft, isolation_level=None)
     try:
-        db.backup(copy)
-        # A copy of its own, without a -wal file that would have to be renamed with it.
-        copy.execute("PRAGMA journal_mode = DELETE")
-    finally:
-        copy.close()
-    draft.replace(target)
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        # By a connection of its own: SQLite copies none that is in a transaction.
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(draft, isolation_level=None)) as copy:
+            source.backup(copy)
+            # A copy of its own, without a -wal file that would have to be renamed with it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        draft.replace(target)
+    except BaseException:
+        _remove(draft)
+        raise
+    sync_folder(target.parent)
+
+
+def _drafts(path: Path) -> list[Path]:
+    """What a process that died left of a copy: it has the keys, and forgetting does not look for it."""
+    return list(path.parent.glob(f"{path.name}.before-???.*.part"))
+
+
+def _remove(draft: Path) -> None:
+    for each in (draft, *(draft.with_name(draft.name + end) for end in ("-journal", "-wal", "-shm"))):
+        each.unlink(missing_ok=True)

@@ -144,8 +144,8 @@ def expire(log: Log, now: float) -> list[Job]:
         return [job_of(tx, row_of(tx, row["id"])) for row in rows]
 
 
-def release_held(log: Log, now: float) -> int:
-    """Make what waits for the next day's budget due now, some at a time. Returns how many."""
+def release_held(log: Log, now: float) -> list[Job]:
+    """Make what waits for the next day's budget due now, some at a time. Returns those."""
     with log.transaction() as tx:
         rows = list(
             tx.rows(
@@ -157,7 +157,7 @@ def release_held(log: Log, now: float) -> int:
         for row in rows:
             meta = {"not_before": now, "reason": BUDGET_SPENT}
             tx.append("job.retried", row["session_id"], meta=meta, parent=row["id"])
-        return len(rows)
+        return [job_of(tx, row_of(tx, row["id"])) for row in rows]
 
 
 def requeue(log: Log, job_id: str, now: float) -> Job:

@@ -123,8 +123,10 @@ def _job(db: sqlite3.Connection, event: Event, verb: str) -> None:
                 "UPDATE jobs SET status = 'queued', reason = ?, not_before = ?, refusals = refusals + ? WHERE id = ?",
                 (meta["reason"], meta["not_before"], meta.get("refused", 0), event.parent),
             )
+            _settle_head(db, event.session_id)  # an older one may have come back while it was sent
         case "recovered":
             db.execute("UPDATE jobs SET status = 'queued', repeated = 1 WHERE id = ?", (event.parent,))
+            _settle_head(db, event.session_id)
         case "requeued":
             db.execute(
                 "UPDATE jobs SET status = 'queued', reason = ?, not_before = ?, refusals = 0, expires_ms = NULL"

@@ -55,9 +55,10 @@ def forget_untouched(log: Log, until_ms: int, limit: int) -> list[str]:
     """
     with log.transaction() as tx:
         found = _untouched(tx, until_ms, limit)
-        destroyed = [(session_id, sessions.forget_in(tx, session_id)) for session_id in found]
-    if destroyed:
-        sessions.erase_all(log, destroyed)
+        for session_id in found:
+            sessions.forget_in(tx, session_id)
+    if found:
+        sessions.erase(log)
     return found
 
 

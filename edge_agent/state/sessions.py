@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloud_bridge.protocol.problems import NotFound
+from cloud_bridge.protocol.problems import NotFound, Problem
 from edge_agent.state import cached_answers, routing_facts
-from edge_agent.state.database import has_table
+from edge_agent.state.database import has_table, readable_errors
 from edge_agent.state.log import Log, Transaction
 from edge_agent.state.migrations import backups
 from edge_agent.state.session_view import require_session
 from edge_agent.state.times import iso
+
+ERASE = "erase/"
+"""What the names in `sync_state` begin with of sessions whose key is destroyed and may have left traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,63 +76,83 @@ def choose(log: Log, session_id: str, answer_id: str) -> None:
 def forget(log: Log, session_id: str) -> None:
     """Destroy the session's key: no body of it can be read again, here or in the copies made before upgrades.
 
-    Raises NotFound where there is no such session, and Unavailable `traces_left` where the key is destroyed but the
-    write-ahead file still has a trace of it; the same call again removes that.
+    Raises NotFound where there is no such session, and as `erase` where the key is destroyed but a trace of it is left:
+    the same call again removes that.
     """
     with log.transaction() as tx:
-        key_id = None
         known = tx.key_row(session_id) is not None
         known = known or tx.row("SELECT 1 FROM sessions WHERE id = ?", session_id) is not None
         if known:
-            key_id = forget_in(tx, session_id)
-    erase(log, session_id, key_id)
+            forget_in(tx, session_id)
+        else:
+            destroy_key(tx, session_id)  # a copy may have it still
+    erase(log)
     if not known:
         with log.reading() as reader:
             require_session(reader, session_id)
 
 
-def forget_in(tx: Transaction, session_id: str) -> str | None:
-    """Record that the session is forgotten, and destroy its key. Returns the key's id; `erase` is next."""
+def forget_in(tx: Transaction, session_id: str) -> None:
+    """Record that the session is forgotten, and destroy its key. `erase` is next."""
     tx.append("session.forgotten", session_id, meta={"epoch": 1}, sealed=False)
-    return destroy_key(tx, session_id)
+    destroy_key(tx, session_id)
 
 
-def destroy_key(tx: Transaction, session_id: str) -> str | None:
-    """Delete the session's key and what is sealed with it outside the log. Returns the key's id; `erase` is next."""
+def destroy_key(tx: Transaction, session_id: str) -> None:
+    """Delete the session's key and what is sealed with it outside the log, and note it for `erase`, which is next."""
     key = tx.key_row(session_id)
     tx.db.execute("DELETE FROM session_keys WHERE session_id = ?", (session_id,))
     cached_answers.forget(tx.db, session_id)
     routing_facts.forget(tx.db, session_id)
-    return None if key is None else key[0]
+    key_id = ""
+    if key is not None:
+        key_id, _ = key
+        tx.log.drop_key(key_id)
+    tx.db.execute("INSERT OR REPLACE INTO sync_state VALUES (?, ?)", (ERASE + session_id, key_id))
 
 
-def erase(log: Log, session_id: str, key_id: str | None) -> None:
-    """Remove what is left of a destroyed key from memory, the write-ahead file, and the copies made before upgrades.
+def erase(log: Log) -> None:
+    """Remove what is left of destroyed keys from the copies made before upgrades, and from the write-ahead file.
 
-    Raises Unavailable `traces_left` where another process reads on.
+    What was not removed, since the process died or this raised, stays noted for the next call. Raises Unavailable
+    `traces_left` where another process reads on, and Problems of a copy that cannot be written.
     """
-    erase_all(log, [(session_id, key_id)])
-
-
-def erase_all(log: Log, destroyed: Sequence[tuple[str, str | None]]) -> None:
-    """As `erase`, for several sessions and the ids of their keys."""
-    for _, key_id in destroyed:
-        if key_id is not None:
-            log.drop_key(key_id)
-    log.erase_traces()
+    with log.reading() as tx:
+        sql = "SELECT name, value FROM sync_state WHERE name GLOB ?"
+        noted = tx.db.execute(sql, (ERASE + "*",)).fetchall()
+    if not noted:
+        return
+    destroyed = [name.removeprefix(ERASE) for name, _ in noted]
+    failed: Problem | None = None
     for copy in backups(log.path):
-        for session_id, _ in destroyed:
-            _forget_in_copy(copy, session_id)
+        try:
+            _forget_in_copy(copy, destroyed)
+        except Problem as problem:
+            if problem.code != "state_damaged":  # no database any more: nothing can be looked for in it
+                failed = problem
+    log.erase_traces()
+    if failed is not None:
+        raise failed
+    with log.transaction() as writer:
+        # One that was forgotten anew meanwhile has another value.
+        writer.db.executemany("DELETE FROM sync_state WHERE name = ? AND value = ?", noted)
 
 
-def _forget_in_copy(copy: Path, session_id: str) -> None:
-    connection = sqlite3.connect(copy, isolation_level=None)
+def erase_left(log: Log) -> None:
+    """As `erase`, at a start: what cannot be removed now does not stand in its way."""
     try:
+        erase(log)
+    except Problem as problem:
+        logging.getLogger(__name__).warning("a trace of a forgotten session is left: %s", problem.code)
+
+
+def _forget_in_copy(copy: Path, session_ids: Sequence[str]) -> None:
+    with readable_errors(copy), closing(sqlite3.connect(copy, isolation_level=None)) as connection:
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("DELETE FROM session_keys WHERE session_id = ?", (session_id,))
-        if has_table(connection, "cached_answers"):
-            cached_answers.forget(connection, session_id)
-        if has_table(connection, "routing_facts"):
-            routing_facts.forget(connection, session_id)
-    finally:
-        connection.close()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("DELETE FROM session_keys WHERE session_id = ?", [(each,) for each in session_ids])
+        for table, forget_there in (("cached_answers", cached_answers.forget), ("routing_facts", routing_facts.forget)):
+            if has_table(connection, table):
+                for session_id in session_ids:
+                    forget_there(connection, session_id)
+        connection.execute("COMMIT")

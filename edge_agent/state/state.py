@@ -163,6 +163,7 @@ class State:
 
         Returns how many of each. For the owner only: another's requests and jobs are alive.
         """
+        sessions.erase_left(self._log)
         with self._log.transaction() as tx:
             return turns.interrupt_open(tx), outbox.requeue_sending(tx)
 

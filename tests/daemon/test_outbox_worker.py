@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,10 +27,11 @@ from edge_agent.feed import Feed
 from edge_agent.http.requests import edge_options
 from edge_agent.outbox_gate import Gate, OutboxRules
 from edge_agent.outbox_worker import OutboxWorker
+from edge_agent.outcomes import Outcomes
 from edge_agent.state.jobs import Job, Wish
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
-from edge_agent.turn import Request
+from edge_agent.turn import Request, Unsent
 from tests.daemon.staged_agent import ROUTED, Stage
 from tests.upstream import Answer, RecordingUpstream
 
@@ -64,7 +67,9 @@ class Desk:
             escalation, "offline", request_id=request, decision_id=f"d{number}", wish=Wish(**wish)
         ).id
 
-    def worker(self, *, day: float = 0.0, parallel: int = 1, state: Any = None, **rules: Any) -> OutboxWorker:
+    def worker(
+        self, *, day: float = 0.0, parallel: int = 1, state: Any = None, outcomes: Outcomes | None = None, **rules: Any
+    ) -> OutboxWorker:
         gate = Gate(
             OutboxRules(usd_per_day=day, **rules),
             spent=self.state.spent_since,
@@ -78,6 +83,7 @@ class Desk:
             escalator=self.escalator,
             feed=self.feed,
             gate=gate,
+            outcomes=outcomes,
             parallel=parallel,
             now=self._now,
             sleep=self._sleep,
@@ -437,6 +443,25 @@ async def test_whoever_watches_is_told_what_becomes_of_a_job(desk: Desk) -> None
         await worker.drop(kept)
 
 
+async def test_whoever_watches_is_told_what_is_put_back_released_or_given_up_too(desk: Desk) -> None:
+    told: list[tuple[str, str, str]] = []
+    desk.feed.publish_job = lambda job, status=None: told.append((job.id, status or job.status, job.reason))  # type: ignore[method-assign]
+    outcomes = Outcomes(desk.state, desk.feed)
+    given_up, put_back = (desk.queue(name) for name in ("given up", "put back"))
+    desk.state.claim_next(NOON)
+    desk.state.claim_next(NOON)
+    await outcomes.set_aside(given_up, "client_gone")
+    await outcomes.put_back(put_back, NOON + DAY, "budget_spent")
+    async with desk.running(desk.worker(outcomes=outcomes)):
+        await desk.until(lambda: told[-1][1] == "done")
+    assert told[:3] == [
+        (given_up, "failed", "client_gone"),
+        (put_back, "queued", "budget_spent"),
+        (put_back, "queued", "budget_spent"),
+    ]
+    assert [status for _, status, _ in told[3:]] == ["sending", "done"]
+
+
 @pytest.mark.parametrize("jump", [-3e8, -1.8e9, 253402300799 - NOON])
 async def test_whatever_the_clock_shows_everything_is_sent_once_it_is_right(desk: Desk, jump: float) -> None:
     desk.cloud.will(Answer(status=500))
@@ -455,6 +480,145 @@ async def test_whatever_the_clock_shows_everything_is_sent_once_it_is_right(desk
         desk.clock[0] += 300
     assert [desk.job(each).status for each in queued] == ["done"] * 4
     assert desk.state.count_jobs()["queued"] == 0
+
+
+async def test_what_no_days_budget_covers_is_set_aside_and_its_session_goes_on(desk: Desk) -> None:
+    dear, behind = desk.queue("dear", "s"), desk.queue("behind", "s", max_cost=0.5)
+    flushed = await desk.worker(day=0.75).flush()
+    assert (flushed.sent, flushed.failed) == (0, 2)
+    assert (desk.job(dear).status, desk.job(dear).reason) == ("failed", "over_budget")
+    assert "usd_per_day" in desk.job(dear).advice
+    assert desk.job(behind).reason == "cost_cap"
+    await desk.worker(day=9.0).retry(dear)
+    assert (await desk.worker(day=9.0).flush()).sent == 1
+
+
+async def test_giving_back_what_was_promised_waits_for_no_look_at_the_state() -> None:
+    looked, go_on = threading.Event(), threading.Event()
+    go_on.set()
+
+    def spent(_: float) -> float:
+        looked.set()
+        go_on.wait(5)
+        return 0.0
+
+    gate = Gate(
+        OutboxRules(usd_per_day=5.0),
+        spent=spent,
+        network=lambda: None,
+        estimate=lambda _: 3.0,
+        check_clock=lambda: None,
+        now=lambda: NOON,
+    )
+    escalation = Escalation(Masked(HELLO, {}), "key", "s", "")
+    first, second = gate.admitted(escalation), gate.admitted(escalation)
+    first.__enter__()
+    looked.clear()
+    go_on.clear()
+    entering = asyncio.create_task(asyncio.to_thread(second.__enter__))
+    await asyncio.to_thread(looked.wait, 5)
+    leaving = asyncio.create_task(asyncio.to_thread(first.__exit__, None, None, None))
+    done, _ = await asyncio.wait([leaving], timeout=2)
+    go_on.set()
+    await leaving
+    assert done
+    with pytest.raises(Unavailable):  # the first one's was promised still when the second one looked
+        await entering
+    with gate.admitted(escalation):
+        pass
+
+
+async def test_a_flush_where_nobody_is_there_tries_nothing_and_says_so(desk: Desk) -> None:
+    for n in range(3):
+        desk.queue(f"{n}")
+    real, there = desk.escalator, [False]
+
+    async def reachable() -> bool:
+        return there[0]
+
+    desk.escalator = SimpleNamespace(deliver=real.deliver, record=real.record, reachable=reachable)
+    flushed = await desk.worker().flush()
+    assert (flushed.held, flushed.sent, flushed.queued, flushed.job_ids) == ("cloud_unreachable", 0, 3, [])
+    assert (desk.cloud.requests, desk.state.ledger(10)) == ([], [])
+    there[0] = True
+    assert (await desk.worker().flush()).sent == 3
+
+
+@pytest.mark.parametrize(("stays", "tried"), [(False, 1), (True, 5)])
+async def test_a_flush_ends_where_nobody_answers_any_more(desk: Desk, stays: bool, tried: int) -> None:
+    for n in range(9):
+        desk.queue(f"{n}")
+    desk.cloud.will(Answer(status=503))
+    real = desk.escalator
+
+    async def reachable() -> bool:
+        return stays or not desk.cloud.requests
+
+    desk.escalator = SimpleNamespace(deliver=real.deliver, record=real.record, reachable=reachable)
+    worker = desk.worker()
+    flushed = await worker.flush()
+    assert (flushed.held, flushed.queued, len(flushed.job_ids)) == ("cloud_unreachable", 9, tried)
+    assert len(desk.cloud.requests) == tried
+    stays = True
+    desk.cloud.will(Answer(text="done"))
+    assert (await worker.flush()).sent == 9
+
+
+async def test_what_was_tried_in_a_flush_and_comes_again_is_no_refusal(desk: Desk) -> None:
+    first, lift = desk.queue("first", "s", priority="low"), desk.queue("lift", "s", priority="high")
+    desk.cloud.will(Answer(status=400))
+    real = desk.escalator
+
+    def deliver(job: Job, record: Any) -> Any:
+        desk.state.drop_job(lift)
+        return real.deliver(job, record)
+
+    desk.escalator = SimpleNamespace(deliver=deliver, record=real.record, reachable=real.reachable)
+    await desk.worker().flush()
+    job = desk.job(first)
+    assert (job.status, job.reason, job.refusals) == ("queued", "provider_rejected", 1)
+    assert len(desk.cloud.requests) == 1
+
+
+@pytest.mark.parametrize("write", ["retry_job", "fail_job"])
+async def test_what_became_of_a_clients_job_is_recorded_once_the_state_can_be_written(desk: Desk, write: str) -> None:
+    job_id = desk.queue("0")
+    claimed = desk.state.claim_next(NOON)
+    assert claimed is not None
+    turn: Any = SimpleNamespace(unsent=Unsent(claimed, "offline", NOON + 60))
+    outcomes = desk.escalator.outcomes
+    outcomes._state = _Failing(desk.state, {write: 2})
+    await (desk.escalator.release(turn) if write == "retry_job" else desk.escalator.give_up(turn, "refused"))
+    assert (turn.unsent, desk.job(job_id).status) == (None, "sending")
+    worker = desk.worker(outcomes=outcomes)
+    with pytest.raises(Unavailable):
+        await worker.flush()
+    async with desk.running(worker):
+        await desk.settled()
+    job = desk.job(job_id)
+    expected = ("queued", "offline", NOON + 60) if write == "retry_job" else ("failed", "refused", 0)
+    assert (job.status, job.reason, job.not_before) == expected
+    assert desk.cloud.requests == []
+
+
+async def test_what_could_not_be_recorded_is_recorded_once_whoever_else_looks(desk: Desk) -> None:
+    ids = [desk.queue(f"{n}") for n in range(3)]
+    for _ in ids:
+        desk.state.claim_next(NOON)
+    failing: Any = _Failing(desk.state, {"retry_job": 2})
+    outcomes = Outcomes(failing, desk.feed)
+    await outcomes.put_back(ids[0], NOON)
+    await outcomes.put_back(ids[1], NOON)
+    real = failing.retry_job
+
+    def slow(*arguments: Any) -> Job:
+        time.sleep(0.02)
+        return cast("Job", real(*arguments))
+
+    failing._others["retry_job"] = slow
+    await asyncio.gather(outcomes.settle(), outcomes.settle(), outcomes.put_back(ids[2], NOON))
+    await outcomes.settle()
+    assert [desk.job(each).status for each in ids] == ["queued"] * 3
 
 
 async def _drained(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,3 +80,20 @@ def test_a_key_is_not_repeated_in_halves() -> None:
     holding = [text[each.start : each.end] for each in split(text) if "MIIEvQ" in text[each.start : each.end]]
     assert len(holding) == 1
     assert key in holding[0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Chapter one " + "." * 300_000 + "7\n",
+        "!?." * 100_000,
+        "." + '"' * 300_000 + "x",
+        "# a" + " " * 300_000 + "b",
+        "a\f" * 100_000,
+    ],
+    ids=["dots", "marks", "quotes", "heading", "pages"],
+)
+def test_no_text_takes_more_than_its_length(text: str) -> None:
+    """Squared, each of these would take minutes."""
+    assert len(split(text)) < 2_000

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.memory import index as memory_index
 from edge_agent.memory.choosing import chosen, tokens
 from edge_agent.memory.index import Passage, PassageIndex
 from edge_agent.memory.question import looked_for
@@ -123,3 +124,23 @@ def test_the_best_are_chosen_within_the_tokens_and_each_thing_once() -> None:
     assert [each.number for each in chosen(found, 10_000)] == [0, 2]
     assert [each.number for each in chosen(found, tokens(one) + 30)] == [0]
     assert chosen(found, 10) == ()
+
+
+def test_a_write_that_fails_changes_nothing_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = PassageIndex()
+    index.add("kept", "gate.md", "The gate code is plumbago.")
+
+    def no_room(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory_index, "_rows", no_room)
+        for change in (lambda: index.add("new", "hut.md", "The hut is green."), lambda: index.remove("kept")):
+            with pytest.raises(MemoryError):
+                change()
+    assert index.documents == {"kept"}
+    assert [each.document for each in index.search("gate code plumbago", limit=3, min_score=0)] == ["kept"]
+    index.add("new", "hut.md", "The hut is green.")
+    index.remove("kept")
+    assert index.search("plumbago", limit=3, min_score=0) == []
+    assert index.documents == {"new"}

@@ -15,6 +15,7 @@ from cloud_bridge.protocol.problems import InvalidRequest, Unavailable
 from edge_agent.cli import sessions
 from edge_agent.retention import Retention
 from edge_agent.state.retention import STEP, lived_until_ms
+from edge_agent.state.sessions import ERASE
 from edge_agent.state.state import State
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +57,12 @@ def use(kept: State, clock: Clock, talk: Any, report: Any) -> Any:
 
 def _there(state: State) -> set[str]:
     return {session.id for session in state.sessions()}
+
+
+def _noted(state: State) -> list[Any]:
+    """What is still to be erased."""
+    with state.log.reading() as tx:
+        return tx.db.execute("SELECT name FROM sync_state WHERE name GLOB ?", (ERASE + "*",)).fetchall()
 
 
 async def test_what_nothing_happened_in_for_long_is_forgotten_and_stays_so(kept: State, use: Any, clock: Clock) -> None:
@@ -147,11 +154,11 @@ async def test_it_is_done_again_and_again_and_a_failure_ends_nothing(
             use("new", day)
         for _ in range(500):
             await anyio.sleep(0.01)
-            if _there(kept) == {"new"} and not retention.is_behind:
+            if _there(kept) == {"new"} and not _noted(kept):
                 break
         tasks.cancel_scope.cancel()
     assert _there(kept) == {"new"}
-    assert not retention.is_behind
+    assert not _noted(kept)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "old sessions could not be forgotten: Unavailable"
     ]
@@ -165,6 +172,7 @@ def test_a_person_forgets_all_that_is_old(home: Path, state: State, open_at: Any
     long_ago.enqueue(escalation("k", "waits"), "offline", request_id=request)
 
     def run(*words: str) -> Any:
+        words = (*words, "--yes")  # a device that was never used yet
         return CliRunner().invoke(sessions.app, ["forget", *words], env={"EDGE_AGENT_HOME": str(home)})
 
     assert "Forgot 0 sessions.\n" in run("--older-than", "9000w").output
@@ -173,3 +181,24 @@ def test_a_person_forgets_all_that_is_old(home: Path, state: State, open_at: Any
     assert _there(state) == {"waits"}
     for words in ((), ("old", "--older-than", "30d"), ("--older-than", "soon")):
         assert isinstance(run(*words).exception, InvalidRequest)
+
+
+@pytest.mark.parametrize(
+    ("last_used_days_ago", "is_believed"), [((1.4, 0.1), True), ((3652, 3650), False), ((), False)]
+)
+def test_a_person_is_asked_where_the_clock_may_have_leapt(
+    state: State, open_at: Any, talk: Any, report: Any, last_used_days_ago: Any, *, is_believed: bool
+) -> None:
+    begin = time.time()
+    open_at(now=lambda: begin - 4000 * DAY).accept_request("old", talk("hello"))
+    for days in last_used_days_ago:
+        used = open_at(now=lambda days=days: begin - days * DAY)
+        used.finish_request(used.accept_request("new", talk("hello")), "hi", report("new"))
+    words, env = ["forget", "--older-than", "3800d"], {"EDGE_AGENT_HOME": str(state.log.path.parent)}
+    run = CliRunner().invoke(sessions.app, words, env=env)
+    assert ("old" not in _there(state)) is is_believed
+    if not is_believed:
+        assert isinstance(run.exception, InvalidRequest)
+        assert (run.exception.code, "--yes" in run.exception.hint) == ("clock_uncertain", True)
+        CliRunner().invoke(sessions.app, [*words, "--yes"], env=env)
+    assert "old" not in _there(state)

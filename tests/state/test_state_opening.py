@@ -47,6 +47,35 @@ def test_an_older_database_is_brought_forward_after_a_copy(home: Path, tmp_path:
     old.close()
 
 
+@pytest.mark.parametrize("is_older", [True, False])
+def test_a_copy_that_was_cut_off_is_removed(home: Path, *, is_older: bool) -> None:
+    path = home / "state.db"
+    db = connect(path)
+    migrations.schema().apply(Database(db), stop_before="m002_views" if is_older else None)
+    db.close()
+    left = [home / f"state.db.before-002.4711.part{end}" for end in ("", "-journal")]
+    for each in left:
+        each.write_bytes(b"wrapped keys")
+    State.open(path, KeyRing(b"m" * 32)).close()
+    assert not any(each.exists() for each in left)
+    assert len(migrations.backups(path)) == is_older
+
+
+def test_a_copy_that_fails_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / "state.db"
+    db = connect(path)
+    migrations.schema().apply(Database(db), stop_before="m002_views")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        migrations.migrate(db, path)
+    db.close()
+    assert {each.name for each in home.iterdir() if each.name.startswith("state.db.")} == set()
+
+
 def test_a_migration_that_fails_leaves_the_database_as_it_was(home: Path) -> None:
     db = connect(home / "state.db")
     db.execute("CREATE TABLE sessions (surprise TEXT)")

@@ -322,3 +322,22 @@ def test_a_hundred_thousand_that_were_answered_make_looking_no_slower(state: Sta
 def _fill(state: State, number: int) -> None:
     for level, waits in enumerate((0.0, 2e9 - 1, 1e12)):
         fill(state, number, status="queued", reason="x", not_before=waits, level=level)
+
+
+def test_a_job_that_is_put_back_stands_behind_an_older_one_that_came_back_meanwhile(state: State, queue: Any) -> None:
+    first, second = queue("a"), queue("a")
+    state.fail_job(state.claim_next(1e9).id, "provider_rejected")
+    assert state.claim_next(1e9).id == second
+    outbox.requeue(state.log, first, 1e9)
+    state.retry_job(second, 1e9)
+    assert [state.claim_next(2e9).id, state.claim_next(2e9)] == [first, None]
+
+
+def test_after_a_restart_too_the_older_job_goes_first(state: State, open_at: Any, queue: Any) -> None:
+    first, second = queue("a"), queue("a")
+    state.fail_job(state.claim_next(1e9).id, "provider_rejected")
+    state.claim_next(1e9)
+    outbox.requeue(state.log, first, 1e9)
+    again = open_at(owner=True)
+    assert again.job(second).status == "queued"
+    assert again.claim_next(2e9).id == first

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloud_bridge.protocol.envelope import Departure
-from cloud_bridge.protocol.problems import Broken, Conflict, NotFound
+from cloud_bridge.protocol.problems import Broken, Conflict, NotFound, Unavailable
+from edge_agent.state import sessions
 from edge_agent.state.mappings import StoredMapping
+from edge_agent.state.retention import forget_untouched
 from edge_agent.state.state import State
 
 SECRETS = ("Wilhelmina Achterberg", "w.achterberg@example.org", "NL91ABNA0417164300")
@@ -164,3 +167,44 @@ def test_forgetting_reaches_the_copies_made_before_upgrades(spoken: State, home:
     assert wrapped in copy.read_bytes()
     spoken.forget("s")
     assert wrapped not in copy.read_bytes()
+
+
+def _key_and_copy(state: State, home: Path) -> tuple[bytes, Path]:
+    copy = home / "state.db.before-003"
+    state._log._db.execute("VACUUM INTO ?", [str(copy)])
+    with state._log.reading() as tx:
+        row = tx.key_row("s")
+    assert row is not None
+    assert row[1] in copy.read_bytes()
+    return row[1], copy
+
+
+def test_a_process_that_ends_after_a_forgetting_leaves_no_key_in_the_copies(
+    spoken: State, home: Path, open_at: Any
+) -> None:
+    wrapped, copy = _key_and_copy(spoken, home)
+    with spoken.log.transaction() as tx:
+        sessions.forget_in(tx, "s")
+    assert wrapped in copy.read_bytes()
+    open_at(owner=True)
+    assert wrapped not in copy.read_bytes()
+
+
+@pytest.mark.parametrize("by", ["forget", "retention"])
+def test_a_reader_that_keeps_a_trace_keeps_no_key_in_the_copies(
+    spoken: State, home: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    wrapped, copy = _key_and_copy(spoken, home)
+    copy.with_name("state.db.before-002").write_bytes(b"no database at all, " * 100)
+
+    def busy() -> None:
+        raise Unavailable("busy", code="traces_left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spoken.log, "erase_traces", busy)
+        with pytest.raises(Unavailable):
+            spoken.forget("s") if by == "forget" else forget_untouched(spoken.log, 1 << 45, 5)
+    assert wrapped not in copy.read_bytes()
+    with contextlib.suppress(NotFound):
+        spoken.forget("s")
+    assert not any(wrapped in each.read_bytes() for each in home.glob("state.db*"))

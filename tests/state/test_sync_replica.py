@@ -239,21 +239,29 @@ async def test_a_bridge_that_lost_everything_is_filled_again(two, device, bridge
     assert tablet.shown() == shown
 
 
-async def test_a_home_from_a_backup_gets_back_what_it_had_shared(two, tmp_path, bridge, keys):
+def backed_up(device: Device, copy: Path) -> Callable[[], None]:
+    """A backup of the home as it is now; call what it returns to put it back."""
+    device.state.log._db.execute("VACUUM INTO ?", (str(copy),))
+
+    def put_back() -> None:
+        device.state.close()
+        copy.replace(device.home / "state.db")
+        for left in device.home.glob("state.db-*"):
+            left.unlink()
+        device._open()
+
+    return put_back
+
+
+async def test_a_home_from_a_backup_gets_back_what_it_had_shared(two, tmp_path):
     laptop, phone = two
     laptop.ask("s", "One", answer="1")
     await reconcile(laptop, phone)
-    laptop.restart()
-    copy = tmp_path / "copy.db"
-    laptop.state.log._db.execute("VACUUM INTO ?", (str(copy),))
+    put_back = backed_up(laptop, tmp_path / "copy.db")
     laptop.ask("t", "Two", answer="2")
     await reconcile(laptop, phone)
     shown = laptop.shown()
-    laptop.state.close()
-    copy.replace(laptop.home / "state.db")
-    for left in laptop.home.glob("state.db-*"):
-        left.unlink()
-    laptop._open()
+    put_back()
     assert len(laptop.shown()) == 1
     await reconcile(laptop)
     assert laptop.shown() == shown
@@ -328,15 +336,10 @@ async def test_a_home_from_a_backup_that_was_used_before_it_was_reconciled_says_
     laptop, phone = two
     laptop.ask("s", "One", answer="1")
     await reconcile(laptop, phone)
-    copy = tmp_path / "copy.db"
-    laptop.state.log._db.execute("VACUUM INTO ?", (str(copy),))
+    put_back = backed_up(laptop, tmp_path / "copy.db")
     laptop.ask("t", "Two", answer="2")
     await reconcile(laptop, phone)
-    laptop.state.close()
-    copy.replace(laptop.home / "state.db")
-    for left in laptop.home.glob("state.db-*"):
-        left.unlink()
-    laptop._open()
+    put_back()
     for number in range(6):  # more than it had shared since
         laptop.ask(f"u{number}", "Three", answer="3")
     phone.ask("v", "Meanwhile", answer="M")

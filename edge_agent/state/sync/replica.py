@@ -16,7 +16,7 @@ from edge_agent.state.log import DOCUMENTS, Log, Reader
 from edge_agent.state.sync.exchanged import Heard, Said, Stretch, Told, heard
 from edge_agent.state.sync.keys import GroupKeys
 from edge_agent.state.sync.segments import SHARED_KINDS, SHARED_META, SharedEvent, pack, unpack
-from edge_agent.state.sync.taking import ERASE, Adopt, adopt_mappings, insert, is_dead, is_early, note
+from edge_agent.state.sync.taking import Adopt, adopt_mappings, insert, is_dead, is_early, note
 
 MAX_EVENTS = 256
 MAX_TEXT_BYTES = 512 * 1024
@@ -168,12 +168,7 @@ class Replica:
 
         Raises Unavailable `traces_left`, as forgetting a session here does.
         """
-        with self._log.reading() as tx:
-            rows = list(tx.rows("SELECT name, value FROM sync_state WHERE name GLOB ?", ERASE + "*"))
-        for row in rows:
-            sessions.erase(self._log, str(row["name"]).removeprefix(ERASE), row["value"] or None)
-            with self._log.transaction() as writer:
-                writer.db.execute("DELETE FROM sync_state WHERE name = ?", (row["name"],))
+        sessions.erase(self._log)
 
     def gone(self, group: GroupKeys) -> tuple[int, list[str]]:
         """Subjects of what was forgotten since `told_gone`, and how far that goes."""

@@ -14,9 +14,6 @@ from edge_agent.state.sync import marks
 from edge_agent.state.sync.exchanged import Heard
 from edge_agent.state.sync.segments import SharedEvent
 
-ERASE = "erase/"
-"""What the names in `sync_state` begin with of sessions whose key is destroyed and may have left traces."""
-
 Adopt = Callable[[Sequence[StoredMapping], Sequence[StoredMapping]], Sequence[MappingEntry]]
 """Which of the second entries can join the first in one session's mapping."""
 
@@ -38,7 +35,7 @@ def is_dead(tx: Reader, event: SharedEvent) -> bool:
 
 
 def insert(tx: Transaction, origin: str, heard: Heard) -> None:
-    """One event of another device, sealed under this device's own key. What it forgets is noted for `erase`."""
+    """One event of another device, under this device's own key. What it forgets is noted for `sessions.erase`."""
     shared = heard.event
     known = tx.row("SELECT id FROM events WHERE (device = ? AND seq = ?) OR id = ?", origin, shared.seq, shared.id)
     if known is not None:
@@ -49,8 +46,7 @@ def insert(tx: Transaction, origin: str, heard: Heard) -> None:
     epoch = shared.id if is_forgetting else shared.after
     tx.log.observe(shared.id)
     if epoch > projection.forgotten_at(tx.db, shared.session_id):
-        key_id = sessions.destroy_key(tx, shared.session_id)
-        note(tx, {ERASE + shared.session_id: key_id or ""})
+        sessions.destroy_key(tx, shared.session_id)
     named = Event(
         id=shared.id,
         device=origin,

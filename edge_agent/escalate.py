@@ -182,6 +182,10 @@ class Escalator:
         if turn.unsent is not None:
             unsent, turn.unsent = turn.unsent, None
             await self.outcomes.put_back(unsent.job.id, unsent.not_before, unsent.reason)
+        if turn.in_flight_job_id is not None:
+            # Its answer came, and is not on record: the bridge has it, and gives it again for the same key.
+            job_id, turn.in_flight_job_id = turn.in_flight_job_id, None
+            await self.outcomes.put_back(job_id, 0)
 
     async def give_up(self, turn: Turn, code: str) -> None:
         """The client is told that there is no answer: nothing may be sent for it later."""

@@ -44,6 +44,7 @@ class Recorder:
         await anyio.to_thread.run_sync(
             lambda: self._state.finish_request(turn.request_id, answer, turn.record(), job_id=turn.in_flight_job_id)
         )
+        turn.in_flight_job_id = None
         self._feed.publish(
             "decision",
             decision_id=turn.decision_id,

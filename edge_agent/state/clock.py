@@ -9,15 +9,12 @@ person recorded is no measure of this one's clock: theirs may be wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
 from cloud_bridge.protocol.problems import Unavailable
 from edge_agent.state import ulid
 from edge_agent.state.log import Log, Reader
-
-EARLIEST_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""No copy of this program has run before, in seconds since 1970."""
+from edge_agent.state.times import EARLIEST_S
 
 BORNE_S = 86_400.0
 """How far the clock may be behind the newest event: one that ran ahead was set right."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from edge_agent.state.event import Event
+from edge_agent.state.times import EARLIEST_S
 
 # Children before parents, for the foreign keys.
 _VIEWS = ("answers", "turns", "decisions", "jobs", "ledger", "sessions", "forgets", "choices")
@@ -149,6 +150,8 @@ def _job(db: sqlite3.Connection, event: Event, verb: str) -> None:
 def _queue(db: sqlite3.Connection, event: Event) -> None:
     meta = event.meta
     expires_s = meta.get("expires_s")
+    if event.at_ms < EARLIEST_S * 1000:
+        expires_s = None  # by a clock that could not be right it is not known when it is over
     expires_ms = None if expires_s is None else event.at_ms + int(expires_s * 1000)
     priority = meta.get("priority", 1)
     db.execute(

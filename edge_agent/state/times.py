@@ -10,6 +10,9 @@ from cloud_bridge.protocol.problems import InvalidRequest
 _FIRST_MS = -62135596800000  # the year 1, where the calendar begins
 _LAST_MS = 253402300799999  # the end of the year 9999, where it ends
 
+EARLIEST_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""No copy of this program has run before, in seconds since 1970."""
+
 
 def iso(ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601, UTC. Clocks beyond the calendar show as its first or last moment."""

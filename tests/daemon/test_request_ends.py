@@ -30,6 +30,7 @@ from edge_agent.record import Recorder
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from edge_agent.turn import Request, Turn
+from tests.daemon.staged_agent import Stage, asking
 from tests.state import two_devices
 
 pytestmark = pytest.mark.anyio
@@ -181,3 +182,16 @@ async def test_a_mapping_that_is_forgotten_meanwhile_does_not_come_back(tmp_path
             await anonymize_text("Is Alan Turing in?", detector, Vault(state), "m")
         assert caught.value.code == "session_forgotten"
         assert state.load("m") == []
+
+
+async def test_an_answer_that_could_not_be_recorded_is_not_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    def busy(*_: object, **__: object) -> None:
+        raise Unavailable("busy", code="state_busy")
+
+    monkeypatch.setattr(stage.state, "finish_request", busy)
+    with pytest.raises(Unavailable):
+        await stage.answer(asking(n=1, model="cloud"))
+    (job,) = stage.state.jobs()
+    assert job.status == "queued"
+    escalation = stage.state.escalation(job.id)
+    assert escalation.idempotency_key == job.idempotency_key

@@ -341,3 +341,14 @@ def test_after_a_restart_too_the_older_job_goes_first(state: State, open_at: Any
     again = open_at(owner=True)
     assert again.job(second).status == "queued"
     assert again.claim_next(2e9).id == first
+
+
+def test_what_was_accepted_by_a_clock_of_1970_does_not_end_when_it_is_set_right(
+    open_at: Any, talk: Any, escalation: Any
+):
+    with open_at(now=lambda: 100.0) as state:
+        request_id = state.accept_request("a", talk("q"))
+        wish = Wish(expires_s=3600)
+        job = state.enqueue(escalation("key", "a"), "clock_wrong", request_id=request_id, wish=wish)
+        assert outbox.expire(state.log, 1.8e9) == []
+        assert state.claim_next(1.8e9).id == job.id

@@ -585,7 +585,7 @@ async def test_what_became_of_a_clients_job_is_recorded_once_the_state_can_be_wr
     job_id = desk.queue("0")
     claimed = desk.state.claim_next(NOON)
     assert claimed is not None
-    turn: Any = SimpleNamespace(unsent=Unsent(claimed, "offline", NOON + 60))
+    turn: Any = SimpleNamespace(unsent=Unsent(claimed, "offline", NOON + 60), in_flight_job_id=None)
     outcomes = desk.escalator.outcomes
     outcomes._state = _Failing(desk.state, {write: 2})
     await (desk.escalator.release(turn) if write == "retry_job" else desk.escalator.give_up(turn, "refused"))

@@ -5,7 +5,6 @@ Never a person's text beyond masked answers.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -17,10 +16,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from cloud_bridge.ages import Ages
+from cloud_bridge.durable_files import BUSY_TIMEOUT_S, create, write_ahead
 from cloud_bridge.migrations import SCHEMA, unknown_to_this_version
 from cloud_bridge.protocol.problems import Broken, Conflict, Problem, Unavailable
 
-BUSY_TIMEOUT_S = 10.0
 Row = dict[str, Any]
 
 _PRAGMAS = (
@@ -40,7 +39,7 @@ def own_home(home: Path) -> sqlite3.Connection:
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = home / "serve.lock"
-    os.close(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600))
+    create(lock)
     connection = sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written: no file beside it
@@ -66,13 +65,13 @@ class BridgeDatabase:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._readable_errors():
             # SQLite gives the -wal and -shm files the mode of the database file.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            create(path)
             path.chmod(0o600)
             # isolation_level=None: transactions begin where we say so, and nowhere else.
             connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             try:
                 self._db = Database(connection, execute_plugins=False, recursive_triggers=False)
-                _write_ahead(connection)
+                write_ahead(connection)
                 for pragma in _PRAGMAS:
                     self._db.execute(pragma)
                 self._migrate()
@@ -146,20 +145,6 @@ class BridgeDatabase:
             raise Broken(
                 f"{self.path} is damaged.", code="state_damaged", hint="Restore it from a backup, or move it away."
             ) from error
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. Where several open a new file at once SQLite gives up without waiting: it is asked again."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _operational(error: sqlite3.OperationalError, path: Path) -> Problem:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cloud_bridge.devices import encode_key
+from cloud_bridge.durable_files import sync_folder
 from cloud_bridge.protocol.problems import Broken
 
 
@@ -67,20 +68,10 @@ def _create(path: Path) -> None:
         with suppress(FileExistsError):
             # A rename would replace the other's key.
             path.hardlink_to(draft)
-        _sync_folder(path.parent)
+        # What it signed outlives a power cut, too.
+        sync_folder(path.parent)
     finally:
         draft.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the key's name durable, where the platform can open folders: what it signed outlives a power cut, too."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unreadable(path: Path) -> Broken:

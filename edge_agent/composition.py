@@ -38,6 +38,7 @@ from edge_agent.privacy.preferences import Preferences
 from edge_agent.privacy.vault import Style, Vault
 from edge_agent.promises import Promises
 from edge_agent.recall import Library, MemoryRules, Recall
+from edge_agent.reconciliation import Parts
 from edge_agent.record import Recorder
 from edge_agent.retention import Retention
 from edge_agent.routing.calibration.store import Calibrations
@@ -273,13 +274,8 @@ def _sync(
         timeout_s=rules.timeout_s,
     )
     return SyncWorker(
-        state=state,
-        replica=Replica(state.log, adoptable),
-        sharing=sharing,
-        vault=vault,
-        clients=client,
-        url=settings.bridge.url,
-        feed=feed,
+        Parts(state, Replica(state.log, adoptable), sharing, vault, feed, settings.bridge.url),
+        client,
         interval_s=settings.sync.interval_s,
         trusts_clock=rules.trusts_clock,
     )

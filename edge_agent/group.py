@@ -32,11 +32,15 @@ _CHANGED = {"sync_epoch_taken", "sync_members_changed"}
 """What a bridge says where another device was removed, or joined, since it told who is in the group."""
 
 
-class SyncBridge(Protocol):
-    """The bridge, as it is asked about a group. Every call may raise Problem."""
+class ExchangingBridge(Protocol):
+    """The bridge, as it is asked for an exchange. Every call may raise Problem."""
 
     async def exchange(self, exchange: Exchange, /) -> Exchanged:
         """One exchange."""
+
+
+class SyncBridge(ExchangingBridge, Protocol):
+    """The bridge, as it is asked about a group."""
 
     async def found(self, found: Found, /) -> tuple[Member, ...]:
         """The caller is the first member; said again, nothing changes."""

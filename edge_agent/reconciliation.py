@@ -10,15 +10,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import anyio.to_thread
 
 from cloud_bridge.protocol.envelope import Departure
 from cloud_bridge.protocol.problems import Problem, Unavailable
-from cloud_bridge.protocol.sync import MAX_KEYS, MAX_NUMBER, Exchange, Exchanged, KeyObject, Segment
+from cloud_bridge.protocol.sync import MAX_KEYS, MAX_NUMBER, PATH, Exchange, Exchanged, KeyObject, Segment
 from cloud_bridge.protocol.sync_json import encode_request
 from edge_agent.feed import Feed
+from edge_agent.group import ExchangingBridge
 from edge_agent.privacy.vault import Vault
 from edge_agent.sharing import Sharing
 from edge_agent.state.log import SYNC
@@ -35,13 +35,6 @@ _PATIENCE = 2
 """How often a bridge may not take the same stretch before it is given up for now."""
 
 
-class SyncBridge(Protocol):
-    """The bridge, as it is asked for an exchange."""
-
-    async def exchange(self, exchange: Exchange, /) -> Exchanged:
-        """One exchange. Raises Problem."""
-
-
 @dataclass(slots=True)
 class Synced:
     """What it came to: events told and taken in, and in how many exchanges."""
@@ -53,7 +46,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a reconciliation works with. `url`: where the exchanges go, for the ledger."""
+    """What a reconciliation works with. `url`: the bridge's, for the ledger."""
 
     state: State
     replica: Replica
@@ -75,7 +68,7 @@ class _Batch:
 class Reconciliation:
     """Good for one `run`."""
 
-    def __init__(self, parts: Parts, bridge: SyncBridge, group: Membership, *, tells: bool = True) -> None:
+    def __init__(self, parts: Parts, bridge: ExchangingBridge, group: Membership, *, tells: bool = True) -> None:
         """`tells` False: only what others said is taken in."""
         self._tells = tells
         self._parts = parts
@@ -165,7 +158,9 @@ class Reconciliation:
         kept = encode_request(replace(exchange, keys=()))
         digest = hashlib.sha256(body).hexdigest()
         note = {"sha256": digest, "bytes": len(body), "left_out": [key.name for key in exchange.keys]}
-        departure = Departure("cloud-bridge", self._parts.url, json.dumps(note).encode() + b"\n" + kept)
+        departure = Departure(
+            "cloud-bridge", self._parts.url.rstrip("/") + PATH, json.dumps(note).encode() + b"\n" + kept
+        )
         state = self._parts.state
         await anyio.to_thread.run_sync(state.record_departure, f"{SYNC}{exchange.group}", None, departure)
         own = [segment.through for segment in exchange.segments if segment.origin == state.device]

@@ -17,7 +17,7 @@ from typing import Any
 import anyio.to_thread
 
 from cloud_bridge.protocol.conversation import Conversation, Text, ToolCall
-from cloud_bridge.protocol.envelope import conversation_from_json, conversation_to_json, decode_escalation
+from cloud_bridge.protocol.envelope import conversation_to_json, decode_escalation
 from cloud_bridge.protocol.masked import Masked
 from cloud_bridge.protocol.problems import Conflict, InvalidRequest, NotAllowed, Problem, Unsafe
 from edge_agent.privacy.detect import Detector
@@ -28,7 +28,7 @@ from edge_agent.privacy.second_check import SecondCheck
 from edge_agent.privacy.vault import Vault
 from edge_agent.state.mappings import StoredMapping
 from edge_agent.state.state import State
-from edge_agent.state.sync.exchanged import Heard, Said, Stretch, Told
+from edge_agent.state.sync.exchanged import Heard, Said, Stretch, Told, conversation_of
 from edge_agent.state.sync.replica import MAX_BODY_BYTES
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ TRIES = 3
 """
 
 _TOO_SLOW = {"privacy_timeout", "pattern_too_slow"}
-
-_EMPTY = conversation_to_json(Conversation(()))
 
 _OURS = re.compile(r"call_[0-9a-f]{16}")
 """The name of a call, as the group's devices write it."""
@@ -110,7 +108,7 @@ class Sharing:
 
     async def _masked(self, said: Said) -> _Masked | str | None:
         """The masked messages, or why they are withheld; None where their session was forgotten meanwhile."""
-        conversation = _conversation(_messages(said.document or {}))
+        conversation = conversation_of(_messages(said.document or {}))
         sent = _as_sent(said.escalation, conversation)
         ids = _call_ids(conversation, said.event.session_id)
         if sent is not None:
@@ -152,10 +150,6 @@ def _messages(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What was said; not the instructions, which come anew with each request."""
     messages = document["conversation"]["messages"] if "conversation" in document else [document["message"]]
     return [message for message in messages if message["role"] != "system"]
-
-
-def _conversation(messages: Sequence[Mapping[str, Any]]) -> Conversation:
-    return conversation_from_json({**_EMPTY, "messages": messages})
 
 
 def _as_sent(escalation: bytes | None, conversation: Conversation) -> Masked | None:
@@ -206,7 +200,7 @@ def _restored(heard: Heard) -> Heard:
     def change(text: str) -> str:
         return restore_text(text, mapping)
 
-    conversation = _conversation(heard.messages).map_strings(change, change)
+    conversation = conversation_of(heard.messages).map_strings(change, change)
     messages = [
         # A participant's name is masked without brackets.
         message

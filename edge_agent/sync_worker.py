@@ -16,15 +16,10 @@ from contextlib import AbstractAsyncContextManager
 import anyio.to_thread
 
 from cloud_bridge.protocol.problems import Unavailable
-from cloud_bridge.protocol.sync import PATH
-from edge_agent.feed import Feed
-from edge_agent.privacy.vault import Vault
-from edge_agent.reconciliation import Parts, Reconciliation, SyncBridge, Synced
-from edge_agent.sharing import Sharing
-from edge_agent.state.state import State
+from edge_agent.group import ExchangingBridge
+from edge_agent.reconciliation import Parts, Reconciliation, Synced
 from edge_agent.state.sync import membership as memberships
 from edge_agent.state.sync.membership import Membership
-from edge_agent.state.sync.replica import Replica
 from edge_agent.state.sync.standing import standing, untold
 from edge_agent.state.times import iso
 
@@ -37,7 +32,7 @@ LONGEST_WAIT_S = 300.0
 FULL_S = 3600.0
 """How long nothing is told to a bridge that had no room, in seconds; what others said is taken in."""
 
-Clients = Callable[[], AbstractAsyncContextManager[SyncBridge]]
+Clients = Callable[[], AbstractAsyncContextManager[ExchangingBridge]]
 """Opens the way to the bridge."""
 
 
@@ -46,23 +41,16 @@ class SyncWorker:
 
     def __init__(
         self,
-        *,
-        state: State,
-        replica: Replica,
-        sharing: Sharing,
-        vault: Vault,
+        parts: Parts,
         clients: Clients,
-        url: str,
-        feed: Feed,
+        *,
         interval_s: float,
         trusts_clock: bool = False,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._state = state
-        self._replica = replica
-        self._parts = Parts(state, replica, sharing, vault, feed, url.rstrip("/") + PATH)
+        self._parts = parts
         self._clients = clients
         self._interval_s = interval_s
         self._trusts_clock = trusts_clock
@@ -96,12 +84,12 @@ class SyncWorker:
         Raises Problem where that cannot be now; what was exchanged by then stays.
         """
         async with self._one_at_a_time:
-            group = await anyio.to_thread.run_sync(memberships.load, self._state.log)
+            group = await anyio.to_thread.run_sync(memberships.load, self._parts.state.log)
             if group is None:
                 return Synced()
             try:
                 if not self._trusts_clock:
-                    await anyio.to_thread.run_sync(self._state.check_clock)
+                    await anyio.to_thread.run_sync(self._parts.state.check_clock)
                 async with self._clients() as bridge:
                     synced = await self._reconciled(bridge, group)
             except Exception as error:
@@ -110,7 +98,7 @@ class SyncWorker:
             await self._note(None)
             return synced
 
-    async def _reconciled(self, bridge: SyncBridge, group: Membership) -> Synced:
+    async def _reconciled(self, bridge: ExchangingBridge, group: Membership) -> Synced:
         # A batch that the bridge has no room for would be in the ledger once more each time.
         is_full = self._full is not None and self._clock() < self._full[1]
         reconciliation = Reconciliation(self._parts, bridge, group, tells=not is_full)
@@ -130,31 +118,27 @@ class SyncWorker:
 
     async def status(self) -> dict[str, str | int | None] | None:
         """How far this device has come with its group; None where it is in none. `waiting` None: not known yet."""
-        group = await anyio.to_thread.run_sync(memberships.load, self._state.log)
+        group = await anyio.to_thread.run_sync(memberships.load, self._parts.state.log)
         if group is None:
             return None
-        found = await anyio.to_thread.run_sync(standing, self._state.log)
+        found = await anyio.to_thread.run_sync(standing, self._parts.state.log)
         told = self._told
         return {
             "group": group.keys.id,
             "last_ok_at": None if found.last_ok_ms is None else iso(found.last_ok_ms),
             "last_error": found.last_error,
             "left_out": found.left_out,
-            "waiting": None if told is None else await anyio.to_thread.run_sync(untold, self._state.log, told),
+            "waiting": None if told is None else await anyio.to_thread.run_sync(untold, self._parts.state.log, told),
         }
 
     async def _is_news(self) -> bool:
         """Whether something was said here that the bridge has not."""
-        if self._told is None:
-            return False
-        stretch = await anyio.to_thread.run_sync(self._replica.stretch, self._state.device, self._told)
-        if stretch is not None and not stretch.events:
-            self._told = stretch.through
-        return stretch is not None and bool(stretch.events)
+        told = self._told
+        return told is not None and await anyio.to_thread.run_sync(untold, self._parts.state.log, told) > 0
 
     async def _note(self, error: str | None) -> None:
         """Keep for `edge-agent sync status` what it came to."""
         values = {"last_error": error or ""}
         if error is None:
             values["last_ok_ms"] = str(int(self._now() * 1000))
-        await anyio.to_thread.run_sync(self._replica.note, values)
+        await anyio.to_thread.run_sync(self._parts.replica.note, values)

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 from edge_agent.privacy import kinds
 from edge_agent.privacy.mapping import MappingEntry
 from edge_agent.privacy.placeholders import parts
+from edge_agent.privacy.vault import Kept
 
 
-class Known(Protocol):
-    """What stands for a value."""
-
-    @property
-    def placeholder(self) -> str:
-        """As it is written."""
-
-    @property
-    def type(self) -> str:
-        """What was found."""
-
-    @property
-    def value(self) -> str:
-        """What it stands for."""
-
-
-def adoptable(known: Sequence[Known], offered: Iterable[Known]) -> list[MappingEntry]:
+def adoptable(known: Sequence[Kept], offered: Iterable[Kept]) -> list[MappingEntry]:
     """Those offered that can stand beside what is known, so that history is masked here as it was there.
 
     Two devices that were apart may have numbered two people alike. What is given away here stays given: an offered
@@ -51,18 +35,18 @@ def adoptable(known: Sequence[Known], offered: Iterable[Known]) -> list[MappingE
     return found
 
 
-def _by_number(entries: Iterable[Known]) -> Mapping[Hashable, dict[str, Known]]:
-    found: dict[Hashable, dict[str, Known]] = {}
+def _by_number(entries: Iterable[Kept]) -> Mapping[Hashable, dict[str, Kept]]:
+    found: dict[Hashable, dict[str, Kept]] = {}
     for entry in entries:
         found.setdefault(_number(entry), {}).setdefault(entry.placeholder, entry)
     return found
 
 
-def _number(entry: Known) -> Hashable:
+def _number(entry: Kept) -> Hashable:
     """What the forms of one value share; a surrogate stands alone."""
     found = parts(entry.placeholder)
     return entry.placeholder if found is None else (found.type, found.number)
 
 
-def _value(entry: Known) -> tuple[bool, str]:
+def _value(entry: Kept) -> tuple[bool, str]:
     return entry.type == kinds.LITERAL, entry.value

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cloud_bridge.durable_files import BUSY_TIMEOUT_S, create, write_ahead
 from cloud_bridge.protocol.problems import Broken, Conflict, Problem, Unavailable
-
-BUSY_TIMEOUT_S = 10.0
 
 _PRAGMAS = (
     # FULL: in WAL mode NORMAL may lose the newest commits at a power cut, and what was accepted must not be lost.
@@ -32,42 +30,18 @@ def connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with readable_errors(path):
         # SQLite gives the -wal and -shm files the mode of the database file.
-        _create(path)
+        create(path)
         path.chmod(0o600)
         # isolation_level=None: transactions begin where we say so, and nowhere else.
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            _write_ahead(connection)
+            write_ahead(connection)
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
         except BaseException:
             connection.close()
             raise
     return connection
-
-
-def _create(path: Path) -> None:
-    """Make the file where there is none. One that is there is not touched.
-
-    Closing any descriptor of a file drops all locks that the process has on it (POSIX), another connection's, too:
-    another process would then take itself for the last one, and remove the write-ahead file that is in use.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. Where several open a new file at once SQLite gives up without waiting: it is asked again."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def has_table(connection: sqlite3.Connection, name: str) -> bool:
@@ -94,23 +68,13 @@ def sync_write_ahead(path: Path) -> None:
             os.close(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new names in `folder` durable, where the platform can open folders."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def own_home(home: Path) -> sqlite3.Connection:
     """Take the home for this process until the connection is closed or the process dies, however it dies.
 
     Raises Conflict where another process has it. SQLite's own lock on an empty file does it on every platform.
     """
     lock = home / "daemon.lock"
-    _create(lock)
+    create(lock)
     connection = sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written: no file beside it

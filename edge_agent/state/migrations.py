@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloud_bridge.durable_files import sync_folder
 from cloud_bridge.protocol.problems import Conflict
-from edge_agent.state.database import sync_folder
 
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations

@@ -27,13 +27,14 @@ from edge_agent.group import Group
 from edge_agent.privacy.adopted import adoptable
 from edge_agent.privacy.second_check import SecondCheck
 from edge_agent.privacy.vault import Vault
+from edge_agent.reconciliation import Parts, Synced
 from edge_agent.sharing import Sharing
 from edge_agent.state.mappings import StoredMapping
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
 from edge_agent.state.sync import membership as memberships
 from edge_agent.state.sync.replica import Replica
-from edge_agent.sync_worker import Synced, SyncWorker
+from edge_agent.sync_worker import SyncWorker
 from tests.benchmarks.figure import Figure
 
 SIZES = (1_000, 10_000, 100_000)
@@ -76,14 +77,10 @@ class _Nothing:
 def _worker(state: State, home: Path, url: str) -> SyncWorker:
     vault = Vault(state)
     detector: Any = _Nothing()
+    sharing = Sharing(state=state, detector=detector, vault=vault, check=SecondCheck(), never_leave=frozenset())
     return SyncWorker(
-        state=state,
-        replica=Replica(state.log, adoptable),
-        sharing=Sharing(state=state, detector=detector, vault=vault, check=SecondCheck(), never_leave=frozenset()),
-        vault=vault,
-        clients=lambda: open_sync_client(url, home / "keys" / "device.key"),
-        url=url,
-        feed=Feed(),
+        Parts(state, Replica(state.log, adoptable), sharing, vault, Feed(), url),
+        lambda: open_sync_client(url, home / "keys" / "device.key"),
         interval_s=1,
     )
 

@@ -15,6 +15,7 @@ import pytest
 from cloud_bridge.protocol.problems import Conflict, InvalidRequest, NotFound, Unavailable
 from cloud_bridge.protocol.sync_json import decode_request
 from edge_agent import reconciliation
+from edge_agent.state.documents import Documents, NewDocument
 from edge_agent.state.mappings import StoredMapping
 from edge_agent.state.sync.keys import GroupKeys
 from tests.state.two_devices import Device, MemoryBridge
@@ -513,3 +514,18 @@ async def test_a_value_that_turns_out_to_be_one_that_never_leaves_stays(device, 
     laptop.ask("s", request, answer="Noted.")
     await reconcile(laptop, phone)
     assert "078-05-1120" not in str(phone.shown())
+
+
+async def test_nothing_waits_that_is_never_told(two):
+    laptop, _ = two
+    documents = Documents(laptop.state.log)
+    added = documents.add(NewDocument("notes.md", "markdown", "The boiler is in the cellar.", 28, "notes.md"))
+    laptop.ask("forgotten", "Forget this", answer="Yes.")
+    laptop.state.forget("forgotten")
+    await laptop.sync()
+    documents.forget(added.document.id)
+    laptop.ask("s", "Hello", answer="Hi.")
+    assert (await laptop.worker.status())["waiting"] == 2
+    await laptop.sync()
+    documents.forget(documents.add(NewDocument("other.md", "markdown", "Another text.", 13, "other.md")).document.id)
+    assert (await laptop.worker.status())["waiting"] == 0

@@ -17,6 +17,7 @@ from edge_agent.privacy.adopted import adoptable
 from edge_agent.privacy.second_check import SecondCheck
 from edge_agent.privacy.spans import Span
 from edge_agent.privacy.vault import Vault
+from edge_agent.reconciliation import Parts, Synced
 from edge_agent.sharing import Sharing
 from edge_agent.state.master_key.home_key import HomeKey
 from edge_agent.state.state import State
@@ -24,7 +25,7 @@ from edge_agent.state.sync import membership
 from edge_agent.state.sync.keys import GroupKeys
 from edge_agent.state.sync.membership import Membership
 from edge_agent.state.sync.replica import Replica
-from edge_agent.sync_worker import Synced, SyncWorker
+from edge_agent.sync_worker import SyncWorker
 
 PEOPLE = re.compile(r"Ada Lovelace|Alan Turing|Grace Hopper|078-05-1120")
 
@@ -107,23 +108,15 @@ class Device:
         self.state = State.open(self.home / "state.db", HomeKey(self.home).open(), owner=True, **options)
         vault, detector = Vault(self.state), Detector()
         self.replica = Replica(self.state.log, adoptable)
-        self.worker = SyncWorker(
+        sharing = Sharing(
             state=self.state,
-            replica=self.replica,
-            sharing=Sharing(
-                state=self.state,
-                detector=detector,  # type: ignore[arg-type]
-                vault=vault,
-                check=SecondCheck(),
-                never_leave=self.never,
-            ),
+            detector=detector,  # type: ignore[arg-type]
             vault=vault,
-            clients=self._client,
-            url="http://bridge",
-            feed=Feed(),
-            interval_s=1,
-            trusts_clock=True,
+            check=SecondCheck(),
+            never_leave=self.never,
         )
+        parts = Parts(self.state, self.replica, sharing, vault, Feed(), "http://bridge")
+        self.worker = SyncWorker(parts, self._client, interval_s=1, trusts_clock=True)
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Any]:

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from cloud_bridge.durable_files import sync_folder
 from cloud_bridge.protocol.problems import Broken
 
 
@@ -74,17 +75,6 @@ def rename(record: Path, target: Path) -> None:
     """Give the record its name, durably."""
     record.replace(target)
     sync_folder(record.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in `folder` durable, where the platform can open folders."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def damaged(record: Path) -> Broken:

@@ -18,16 +18,23 @@ from edge_agent.state.sync.segments import SharedEvent, damaged
 _EMPTY = conversation_to_json(Conversation(()))
 
 
+def conversation_of(messages: Sequence[Message]) -> Conversation:
+    """The messages alone. Raises ValueError, KeyError, TypeError or AttributeError where they are none."""
+    return conversation_from_json({**_EMPTY, "messages": messages})
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """An event to be told, with its body in the clear: to be masked before it goes anywhere.
 
-    `escalation`: the masked envelope that the same request was queued or sent in, where it was.
+    `escalation`: the masked envelope that the same request was queued or sent in, where it was. `size`: the body's
+    bytes.
     """
 
     event: Event
     document: Mapping[str, Any] | None = field(repr=False)
     escalation: bytes | None = field(default=None, repr=False)
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ def heard(event: SharedEvent) -> Heard:
         if event.document is None:
             return Heard(event, None)
         messages = list(event.document["messages"])
-        conversation_from_json({**_EMPTY, "messages": messages})
+        conversation_of(messages)
         withheld = str(event.document["withheld"])
         if not messages and not withheld:
             raise damaged()

@@ -28,6 +28,13 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_GONE = 3000
 """Subjects told at once."""
 
+_KINDS = ", ".join("?" * len(SHARED_KINDS))
+SHARED = (
+    f"device = ? AND seq > ? AND kind IN ({_KINDS}) AND session_id NOT GLOB '{DOCUMENTS}*'"  # noqa: S608 - constants
+    " AND (key_id IS NULL OR EXISTS (SELECT 1 FROM session_keys WHERE id = key_id))"
+)
+"""SQL: of an origin's events beyond a number those that are told: not a device's own, and not of what was forgotten."""
+
 LEFT_OUT = "left_out"
 """Name of the count of events that could not be opened, whose sessions nobody is known to have forgotten."""
 
@@ -70,9 +77,7 @@ class Replica:
             size = 0
             for event in _shared(tx, origin, after):
                 found = _said(tx, event)
-                if found is None:
-                    continue  # forgotten since
-                size += 0 if found.document is None else len(bodies.to_json(found.document))
+                size += found.size
                 if said and size > MAX_TEXT_BYTES:
                     return Stretch(origin, after, event.seq - 1, said)
                 said.append(found)
@@ -233,23 +238,16 @@ def _have(tx: Reader) -> dict[str, int]:
 
 
 def _shared(tx: Reader, origin: str, after: int) -> Iterable[Event]:
-    kinds = ", ".join("?" * len(SHARED_KINDS))
-    sql = f"SELECT {COLUMNS} FROM events WHERE device = ? AND seq > ? AND kind IN ({kinds}) ORDER BY seq"  # noqa: S608
+    sql = f"SELECT {COLUMNS} FROM events WHERE {SHARED} ORDER BY seq"  # noqa: S608 - constants
     for row in tx.db.execute(sql, (origin, after, *SHARED_KINDS)):
         yield Event.of_row(row)
 
 
-def _said(tx: Reader, event: Event) -> Said | None:
-    if event.session_id.startswith(DOCUMENTS):
-        return None  # this device's own
-    if event.kind == "session.forgotten":
-        return Said(event, None)
+def _said(tx: Reader, event: Event) -> Said:
     body = tx.body(event)
-    if body is None:
-        return None
     if not body:
         return Said(event, None)
-    return Said(event, bodies.from_json(body), _escalation(tx, event))
+    return Said(event, bodies.from_json(body), _escalation(tx, event), len(body))
 
 
 def _escalation(tx: Reader, event: Event) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.state.log import Log
-from edge_agent.state.sync.replica import LEFT_OUT
+from edge_agent.state.sync.replica import LEFT_OUT, SHARED
 from edge_agent.state.sync.segments import SHARED_KINDS
 
 
@@ -33,8 +33,7 @@ def standing(log: Log) -> Standing:
 
 def untold(log: Log, through: int) -> int:
     """How many of this device's own events its group is to hear of, beyond that number."""
-    kinds = ", ".join("?" * len(SHARED_KINDS))
-    sql = f"SELECT count(*) AS number FROM events WHERE device = ? AND seq > ? AND kind IN ({kinds})"  # noqa: S608
+    sql = f"SELECT count(*) AS number FROM events WHERE {SHARED}"  # noqa: S608 - constants
     with log.reading() as tx:
         row = tx.row(sql, log.device, through, *SHARED_KINDS)
     return 0 if row is None else int(row["number"])

@@ -235,11 +235,10 @@ def _considerer(
 
 
 def _outbox(settings: Settings, state: State, escalator: Escalator, feed: Feed, considerer: Considerer) -> OutboxWorker:
-    device = Device()
     gate = Gate(
         OutboxRules(settings.outbox.metered, settings.budget.usd_per_day),
         spent=state.spent_since,
-        network=lambda: device.state().network,
+        network=lambda: considerer.device.state().network,
         estimate=considerer.cost_estimate,
         check_clock=(lambda: None) if settings.privacy.clock == "trusted" else state.check_clock,
         now=time.time,

@@ -108,7 +108,7 @@ class Considerer:
         self._state = state
         self._judge = judge
         self._own_intents = own_intents
-        self._device = device
+        self.device = device
         self._speeds = speeds
         self._loaded = loaded
         self._policy = policy
@@ -182,7 +182,7 @@ class Considerer:
             reading, chances = self._read(request.conversation, named)
         kept_by = self._kept_by(request) if reading and self._own_intents.current() else None
         terms = {each.id: self._judge.terms(each, request) for each in (*able, *([wanted] if wanted else ()))}
-        return _Seen(local, wanted, known, able, terms, reading, kept_by, chances, self._device.state())
+        return _Seen(local, wanted, known, able, terms, reading, kept_by, chances, self.device.state())
 
     def _kept_by(self, request: Request) -> str | None:
         """The own intent by which something in the conversation must stay here, whoever said it, and when."""
